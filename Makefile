@@ -1,0 +1,62 @@
+# Trainmaster: every task a developer or CI runs. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STATE ?= .trainmaster
+SEED ?=
+
+.PHONY: help
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Two marks: what running needs, and what developing needs on top. Each is made again when its lock changes.
+$(VENV)/.local: requirements/local.lock requirements/data.lock pyproject.toml scripts/install.sh
+	scripts/install.sh "$(PYTHON)" "$(VENV)" local
+$(VENV)/.dev: requirements/dev.lock requirements/data.lock pyproject.toml scripts/install.sh
+	scripts/install.sh "$(PYTHON)" "$(VENV)" dev
+
+.PHONY: install
+install: $(VENV)/.local ## Make the virtual environment that runs Trainmaster (uv if there, else pip)
+
+.PHONY: install-dev
+install-dev: $(VENV)/.dev ## The same with linters and test tools
+
+.PHONY: demo
+demo: $(VENV)/.local ## Train the market classifier on real price bars, from a manifest
+	$(BIN)/trainmaster demo --state-dir "$(STATE)"
+
+.PHONY: check
+check: $(VENV)/.dev ## Lint, types, layers, drift of generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config pyproject.toml
+	scripts/generate.sh --check
+
+.PHONY: test
+test: $(VENV)/.dev ## All tests but the soak series
+	$(BIN)/pytest -n 2 --dist worksteal -m "not soak" $(if $(SEED),--seed $(SEED))
+
+.PHONY: soak
+soak: $(VENV)/.dev ## The kill series whole: every step, not a sample (about an hour)
+	$(BIN)/pytest -m soak --timeout 7200 $(if $(SEED),--seed $(SEED))
+
+.PHONY: generate
+generate: $(VENV)/.dev ## Write crds/ and docs/reference/ anew from the models
+	scripts/generate.sh
+
+.PHONY: format
+format: $(VENV)/.dev ## Format and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: lock
+lock: ## Resolve requirements/*.lock anew (needs uv)
+	scripts/lock.sh
+
+.PHONY: clean
+clean: ## Remove the virtual environment, caches and the local state directory
+	rm -rf "$(VENV)" "$(STATE)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

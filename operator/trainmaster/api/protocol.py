@@ -1,0 +1,141 @@
+"""What a launcher and an operator say to each other: reports, replies, the termination message.
+
+A report carries a header (where training is now) and entries (what happened). Entries have sequence numbers from 1
+within a launch; the reply says which the operator has, and the launcher sends the rest again. So delivery is
+at-least-once, and taking an entry twice changes nothing. `docs/reference/protocol.md` tells it in full.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from trainmaster.api.base import OpenModel, Time, WireFloat
+from trainmaster.api.plan import PROTOCOL, Plan
+
+MAX_REPORT_BYTES: Final = 256 * 1024
+"""A longer report is refused with 413; the launcher then sends fewer entries at a time."""
+MAX_ENTRIES: Final = 500
+"""Entries in one report at most."""
+MAX_METRICS: Final = 64
+"""Metrics of one point at most: each becomes a series."""
+TERMINATION_MESSAGE_BYTES: Final = 4096
+"""The kubelet reads no more of `/dev/termination-log`."""
+
+MetricName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-/]*$")]
+
+TrainerPhase = Literal["starting", "training", "validating", "checkpointing", "testing", "stopping", "done"]
+
+
+class EntryType:
+    """What an entry tells."""
+
+    START: Final = "start"
+    """A training process started; `start` counts them within the launch."""
+    POINT: Final = "point"
+    """Metrics at a step: `kind` is train, validation or test."""
+    CHECKPOINT: Final = "checkpoint"
+    CRASH: Final = "crash"
+    """The training process ended badly, or hung and was ended."""
+    APPLIED: Final = "applied"
+    """A directive took effect, at `step`."""
+    VERDICT: Final = "verdict"
+    """The launch is over; nothing follows."""
+
+
+class CheckpointManifest(OpenModel):
+    """One complete checkpoint: a file, its hash, and where in training it was taken."""
+
+    path: str
+    """Relative to the storage root: `<launch>/<file>`."""
+    step: int = Field(ge=0)
+    epoch: int = Field(ge=0)
+    sha256: str
+    size_bytes: int = Field(ge=0)
+
+
+class Crash(OpenModel):
+    """How a training process ended badly."""
+
+    kind: Literal["exit", "signal", "hang"]
+    code: int | None = None
+    """Exit code, for kind `exit`."""
+    signal: str | None = None
+    """Name of the signal, for kind `signal`."""
+    phase: str = "starting"
+    step: int | None = None
+    lines: tuple[str, ...] = ()
+    """The last lines it wrote."""
+    stack: str | None = None
+    """Where it hung, as far as that could be seen."""
+
+
+class Verdict(OpenModel):
+    """How a launch ended."""
+
+    outcome: str
+    """One of `conditions.Outcome`."""
+    reason: str
+    message: str = ""
+    metrics: dict[str, WireFloat] = Field(default_factory=dict)
+
+
+class Entry(OpenModel):
+    """One thing that happened, with its number within the launch."""
+
+    seq: int = Field(ge=1)
+    type: str
+    time: Time
+    """The trainer's clock: for display, never for decisions."""
+    generation: int = Field(ge=1)
+    step: int | None = Field(default=None, ge=0)
+    epoch: int | None = Field(default=None, ge=0)
+    kind: str | None = None
+    metrics: dict[MetricName, WireFloat] = Field(default_factory=dict, max_length=MAX_METRICS)
+    start: int | None = None
+    directive: str | None = None
+    checkpoint: CheckpointManifest | None = None
+    crash: Crash | None = None
+    verdict: Verdict | None = None
+
+
+class Report(OpenModel):
+    """What a launcher tells: the header is the state now, the entries what happened since."""
+
+    protocol: int = PROTOCOL
+    run_uid: str
+    launch: int = Field(ge=1)
+    generation: int = Field(ge=1)
+    phase: TrainerPhase
+    step: int = Field(default=0, ge=0)
+    epoch: int = Field(default=0, ge=0)
+    total_steps: int | None = Field(default=None, ge=0)
+    total_epochs: int | None = Field(default=None, ge=0)
+    last_seq: int = Field(default=0, ge=0)
+    """Number of the newest entry in the journal, sent or not."""
+    entries: tuple[Entry, ...] = Field(default=(), max_length=MAX_ENTRIES)
+
+
+class Reply(OpenModel):
+    """The answer to a report."""
+
+    protocol: int = PROTOCOL
+    have_seq: int = Field(ge=0)
+    """All entries up to this one are kept; the launcher may forget none before a later reply says so."""
+    plan: Plan
+    next_report_seconds: float = 5.0
+
+
+class TerminationMessage(OpenModel):
+    """The launcher's last word, at most 4 KiB: read from the pod when no report came through."""
+
+    protocol: int = PROTOCOL
+    run_uid: str
+    launch: int
+    generation: int
+    last_seq: int
+    step: int
+    verdict: Verdict
+    checkpoints: tuple[CheckpointManifest, ...] = ()
+    crashes: int = 0

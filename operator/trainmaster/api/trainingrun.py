@@ -1,0 +1,319 @@
+"""TrainingRun: one training, as a user writes it (`spec`) and as Trainmaster tells it (`status`).
+
+Training-defining fields are immutable once stored, but for one update that also changes `spec.rerun`: what was trained
+under a name must stay true. Rules that the API server enforces are CEL in `json_schema_extra`; `trainmaster validate`
+judges the same offline. Fields that are designed but have no code yet are in `PLANNED_FIELDS`: refused by name.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from pydantic import Field, JsonValue
+
+from trainmaster.api.base import ApiModel, OpenModel, Time
+from trainmaster.api.conditions import Condition
+from trainmaster.api.hyperparameters import Scalar
+from trainmaster.api.labels import API_VERSION
+from trainmaster.api.objects import ObjectMeta
+from trainmaster.api.protocol import CheckpointManifest
+
+SOURCE_PATTERN: Final = r"^(package|pvc)://[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)+$"
+CLAIM_PATTERN: Final = r"^pvc://[a-z0-9]([a-z0-9-]*[a-z0-9])?(/[A-Za-z0-9._-]+)*$"
+HANG_FLOOR: Final = 60
+"""Seconds below which no hang limit goes: a slow disk or a busy machine looks the same for a minute."""
+
+TRAINING_FIELDS: Final = ("workload", "command", "hyperparameters", "data", "resources", "storage", "env")
+"""Fields that define what is trained: immutable, unless the same update changes `rerun`."""
+
+IMMUTABLE_MESSAGE: Final = (
+    "is immutable: it defines what was trained under this name. Ways out: apply it under a new metadata.name, "
+    "or change spec.rerun in the same update to train again"
+)
+
+PLANNED_FIELDS: Final = frozenset(
+    {
+        "spec.presets",
+        "spec.data.featureStoreDays",
+        "spec.resources.gpus",
+        "spec.resources.gpuResource",
+        "spec.resources.memory",
+        "spec.resources.nodes",
+        "spec.resources.processesPerNode",
+        "spec.resources.shm",
+        "spec.storage.everySeconds",
+        "spec.image",
+        "spec.imagePullSecrets",
+        "spec.volumes",
+        "spec.podLabels",
+        "spec.nodeSelector",
+        "spec.affinity",
+        "spec.tolerations",
+        "spec.priorityClassName",
+        "spec.serviceAccountName",
+        "spec.tracking",
+        "spec.parameterSchedules",
+        "spec.earlyStopping",
+        "spec.recovery.budgets.windowSeconds",
+        "spec.recovery.rules",
+        "spec.promotion",
+        "spec.notifications",
+        "spec.rerunPolicy",
+        "spec.queueName",
+        "spec.managedBy",
+        "spec.schedule",
+    }
+)
+"""Designed fields without code in this version: refused with a message that says so, never ignored."""
+
+
+class EnvVar(ApiModel):
+    """One environment variable of the training process."""
+
+    name: str = Field(
+        max_length=128,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Name; names that start with TRAINMASTER_ are the launcher's own and refused.",
+    )
+    value: str = Field("", max_length=4096, description="Value, as it is: nothing in it is expanded.")
+
+
+class DataSpec(ApiModel):
+    """Where the training data comes from."""
+
+    source: str = Field(
+        max_length=1024,
+        pattern=SOURCE_PATTERN,
+        description="`package://DISTRIBUTION/PATH` reads a file of an installed Python distribution; "
+        "`pvc://CLAIM/PATH` a file on a volume (in local mode a folder under the state directory).",
+    )
+
+
+class ResourcesSpec(ApiModel):
+    """What the training process may use."""
+
+    cpu: int = Field(
+        2,
+        ge=1,
+        le=256,
+        description="Cores, and threads of the training process. Results are bit-exact for one number of threads only.",
+    )
+
+
+class StorageSpec(ApiModel):
+    """Where checkpoints go and which are kept."""
+
+    checkpoints: str = Field(
+        "pvc://checkpoints",
+        max_length=1024,
+        pattern=CLAIM_PATTERN,
+        description="`pvc://CLAIM/PATH`; below it each run has a folder of its own, named by its UID.",
+    )
+    keep_last: int = Field(3, ge=1, le=1000, description="Newest checkpoints to keep.")
+    keep_best: int = Field(1, ge=0, le=1000, description="Best checkpoints, by validation loss, to keep besides.")
+    every_steps: int | None = Field(
+        None, ge=1, le=10**9, description="A checkpoint every so many steps, besides the one at each epoch's end."
+    )
+
+
+class HangDetectionSpec(ApiModel):
+    """Seconds without progress after which a training process counts as hung and is restarted, by phase."""
+
+    starting_seconds: int = Field(900, ge=HANG_FLOOR, le=86_400, description="Imports, data, model, first step.")
+    training_seconds: int = Field(300, ge=HANG_FLOOR, le=86_400, description="From one step to the next.")
+    validating_seconds: int = Field(900, ge=HANG_FLOOR, le=86_400, description="One pass over the validation rows.")
+    checkpointing_seconds: int = Field(900, ge=HANG_FLOOR, le=86_400, description="Writing one checkpoint.")
+    testing_seconds: int = Field(900, ge=HANG_FLOOR, le=86_400, description="The final evaluation.")
+
+
+class BudgetsSpec(ApiModel):
+    """How often Trainmaster may help before it stops with a verdict."""
+
+    heals: int = Field(5, ge=0, le=1000, description="Corrections of hyperparameters within one rerun.")
+    crashes: int = Field(
+        20,
+        ge=0,
+        le=10_000,
+        description="Crashes within one rerun, in place or of the pod; disruptions are not counted.",
+    )
+
+
+class RecoverySpec(ApiModel):
+    """What Trainmaster does about trouble."""
+
+    mode: Literal["Heal", "Observe", "Off"] = Field(
+        "Heal",
+        description="Heal acts on findings; Observe records what it would do; Off looks for nothing. "
+        "Crashes and disruptions are answered in every mode.",
+    )
+    budgets: BudgetsSpec = Field(default_factory=BudgetsSpec, description="How often.")
+
+
+class TrainingRunSpec(ApiModel):
+    """What a user asks for."""
+
+    workload: Literal["market-classifier", "custom"] = Field(
+        description="What to train: `market-classifier` is in the trainer image; `custom` runs `command`."
+    )
+    command: tuple[str, ...] = Field(
+        default=(),
+        max_length=256,
+        description="Program and arguments of workload `custom`, run without a shell. `python` means the trainer's own Python.",
+        json_schema_extra={"items": {"maxLength": 4096}, "x-kubernetes-list-type": "atomic"},
+    )
+    hyperparameters: dict[str, Scalar] = Field(
+        default_factory=dict,
+        max_length=200,
+        description="Numbers, strings or booleans, by name; the rest take the workload's defaults "
+        "(docs/reference/hyperparameters.md).",
+    )
+    data: DataSpec | None = Field(None, description="Training data; required by `market-classifier`.")
+    resources: ResourcesSpec = Field(default_factory=ResourcesSpec, description="What the training process may use.")
+    storage: StorageSpec = Field(default_factory=StorageSpec, description="Checkpoints.")
+    env: tuple[EnvVar, ...] = Field(
+        default=(),
+        max_length=100,
+        description="Environment variables of the training process.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    hang_detection: HangDetectionSpec = Field(default_factory=HangDetectionSpec, description="When silence is a hang.")
+    recovery: RecoverySpec = Field(default_factory=RecoverySpec, description="What to do about trouble.")
+    suspend: bool = Field(False, description="Ends the Job (training saves first) and keeps the run; false resumes it.")
+    active_deadline_seconds: int | None = Field(
+        None,
+        ge=1,
+        description="Seconds of running, over all launches, after which the run fails. Waiting does not count.",
+    )
+    scheduling_deadline_seconds: int | None = Field(
+        None, ge=1, description="Seconds a launch may wait for its pod to run; time in a queue does not count."
+    )
+    ttl_seconds_after_finished: int | None = Field(
+        None, ge=0, description="Seconds after the end until Jobs are deleted; the run itself and its checkpoints stay."
+    )
+    termination_grace_period_seconds: int = Field(
+        120, ge=5, le=3600, description="Seconds between SIGTERM and SIGKILL: time to write a checkpoint."
+    )
+    rerun: str = Field(
+        "",
+        max_length=63,
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="Any new value trains again from the start, under the same object.",
+    )
+
+
+class PlanStatus(OpenModel):
+    """The plan in force."""
+
+    generation: int
+    hyperparameters: dict[str, str]
+
+
+class Attempt(OpenModel):
+    """One plan and how it went."""
+
+    number: int
+    cause: str
+    start_time: Time
+    launch: int
+    corrections: tuple[str, ...] = ()
+    """In words: `learning_rate 0.001 -> 0.0005`."""
+    resumed_step: int | None = None
+    outcome: str | None = None
+
+
+class Decision(OpenModel):
+    """One decision: written here before anything is done about it."""
+
+    id: str
+    kind: str
+    reason: str
+    state: str
+    time: Time
+    launch: int
+    generation: int = 1
+    observed_step: int | None = None
+    evidence: str = ""
+    target: dict[str, str] = Field(default_factory=dict)
+    """Absolute targets of the hyperparameters that it sets."""
+    at_step: int | None = None
+    applied_step: int | None = None
+
+
+class Progress(OpenModel):
+    """How far training is."""
+
+    epoch: int = 0
+    step: int = 0
+    total_epochs: int | None = None
+    total_steps: int | None = None
+    percent: int = 0
+    eta_seconds: int | None = None
+
+
+class Health(OpenModel):
+    """What the detectors say."""
+
+    problems: tuple[str, ...] = ()
+
+
+class CheckpointStatus(CheckpointManifest):
+    """The newest complete checkpoint."""
+
+
+class TrackingStatus(OpenModel):
+    """Where the metrics are in MLflow."""
+
+    experiment_id: str
+    run_id: str
+    url: str = ""
+
+
+class TrainingRunStatus(OpenModel):
+    """What Trainmaster knows. Items that a newer version wrote are kept as they are."""
+
+    observed_generation: int = Field(-1, description="Generation of the spec that this status is about; -1: none yet.")
+    phase: str = Field("", description="One word for people; programs read the conditions.")
+    conditions: tuple[Condition, ...] = Field(
+        default=(),
+        description="Ready, Reconciling, Stalled, Suspended, Succeeded, by kstatus' rules.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    start_time: Time | None = Field(None, description="When training first ran, in this rerun.")
+    completion_time: Time | None = Field(None, description="When the run ended.")
+    active_seconds: int = Field(0, description="Seconds of running, over ended launches of this rerun.")
+    plan: PlanStatus | None = Field(None, description="The plan in force.")
+    launch: int = Field(0, description="Number of the newest launch; never falls, never repeats.")
+    launch_time: Time | None = Field(None, description="When the newest launch was decided.")
+    running_time: Time | None = Field(None, description="When the newest launch's pod began to run.")
+    queued_seconds: int = Field(0, description="Seconds the newest launch was held in a queue.")
+    queued_since: Time | None = Field(None, description="Since when it is held.")
+    observed_rerun: str = Field("", description="Value of spec.rerun that this status is about.")
+    reruns: int = Field(0, description="How often spec.rerun was changed; names the checkpoint folder.")
+    crashes: int = Field(0, description="Crashes in this rerun.")
+    launch_crashes: int = Field(0, description="Crashes of the newest launch, counted in `crashes` already.")
+    disruptions: int = Field(0, description="Launches lost to the cluster, not to the training.")
+    heals: int = Field(0, description="Corrections in this rerun.")
+    attempts: tuple[Attempt, ...] = Field(default=(), description="The last ten plans.")
+    decisions: tuple[Decision, ...] = Field(
+        default=(), description="The last twenty decisions, and all that are not done."
+    )
+    progress: Progress | None = Field(None, description="How far training is.")
+    metrics: dict[str, str] = Field(default_factory=dict, description="The latest metrics, as decimal strings.")
+    health: Health | None = Field(None, description="What the detectors say.")
+    checkpoint: CheckpointStatus | None = Field(None, description="The newest complete checkpoint.")
+    mlflow: TrackingStatus | None = Field(None, description="Where the metrics are in MLflow.")
+
+
+class TrainingRun(ApiModel):
+    """An object of the kind TrainingRun."""
+
+    api_version: Literal["trainmaster.io/v1alpha1"] = API_VERSION
+    kind: Literal["TrainingRun"] = "TrainingRun"
+    metadata: ObjectMeta
+    spec: TrainingRunSpec
+    status: TrainingRunStatus = Field(default_factory=TrainingRunStatus)
+
+    def training_fields(self) -> dict[str, JsonValue]:
+        """The fields that define what is trained, as JSON data."""
+        wire: dict[str, Any] = self.spec.to_wire()
+        return {name: wire[name] for name in TRAINING_FIELDS if name in wire}

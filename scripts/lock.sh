@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Resolve the locks anew: universal (3.11 and newer), with hashes, without hosts.
+set -euo pipefail
+compile() { uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+  --no-annotate --no-emit-package trainmaster "$@"; }
+compile pyproject.toml requirements/build.in --extra dev --output-file requirements/dev.lock
+compile pyproject.toml requirements/build.in --extra local --constraint requirements/dev.lock \
+  --output-file requirements/local.lock
+compile --no-deps requirements/data.in --output-file requirements/data.lock

@@ -1,0 +1,1 @@
+"""The v2 trainer: one engine, workloads on it."""
