@@ -84,6 +84,8 @@ class DecisionState:
 
     RECORDED: Final = "Recorded"
     DONE: Final = "Done"
+    VOID: Final = "Void"
+    """Overtaken: the launch or the run ended before it could take effect."""
     OBSERVED: Final = "Observed"
     """Mode Observe: it would have been taken; nothing was done."""
 

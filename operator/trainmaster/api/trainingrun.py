@@ -129,7 +129,9 @@ class HangDetectionSpec(ApiModel):
 class BudgetsSpec(ApiModel):
     """How often Trainmaster may help before it stops with a verdict."""
 
-    heals: int = Field(5, ge=0, le=1000, description="Corrections of hyperparameters within one rerun.")
+    heals: int = Field(
+        5, ge=0, le=20, description="Corrections of hyperparameters within one rerun; status keeps each of them."
+    )
     crashes: int = Field(
         20,
         ge=0,
@@ -158,7 +160,8 @@ class TrainingRunSpec(ApiModel):
     command: tuple[str, ...] = Field(
         default=(),
         max_length=256,
-        description="Program and arguments of workload `custom`, run without a shell. `python` means the trainer's own Python.",
+        description="Program and arguments of workload `custom`, run without a shell. "
+        "`python` means the trainer's own Python.",
         json_schema_extra={"items": {"maxLength": 4096}, "x-kubernetes-list-type": "atomic"},
     )
     hyperparameters: dict[str, Scalar] = Field(
@@ -178,7 +181,9 @@ class TrainingRunSpec(ApiModel):
     )
     hang_detection: HangDetectionSpec = Field(default_factory=HangDetectionSpec, description="When silence is a hang.")
     recovery: RecoverySpec = Field(default_factory=RecoverySpec, description="What to do about trouble.")
-    suspend: bool = Field(False, description="Ends the Job (training saves first) and keeps the run; false resumes it.")
+    suspend: bool = Field(
+        default=False, description="Ends the Job (training saves first) and keeps the run; false resumes it."
+    )
     active_deadline_seconds: int | None = Field(
         None,
         ge=1,
@@ -201,11 +206,25 @@ class TrainingRunSpec(ApiModel):
     )
 
 
+class PlannedDirective(OpenModel):
+    """A correction of this rerun; kept for its whole life, since a launch from an older checkpoint needs it again."""
+
+    id: str
+    generation: int
+    reason: str = ""
+    at_step: int | None = None
+    set: dict[str, str] = Field(default_factory=dict)
+
+
 class PlanStatus(OpenModel):
     """The plan in force."""
 
     generation: int
+    base_generation: int
+    """Generation of the rerun's first plan."""
     hyperparameters: dict[str, str]
+    """Effective values: defaults, the manifest's over them, corrections over those."""
+    directives: tuple[PlannedDirective, ...] = ()
 
 
 class Attempt(OpenModel):
@@ -285,6 +304,8 @@ class TrainingRunStatus(OpenModel):
     launch: int = Field(0, description="Number of the newest launch; never falls, never repeats.")
     launch_time: Time | None = Field(None, description="When the newest launch was decided.")
     running_time: Time | None = Field(None, description="When the newest launch's pod began to run.")
+    launch_outcome: str | None = Field(None, description="How the newest launch ended; absent while it lives.")
+    quick_ends: int = Field(0, description="Launches in a row that ended within a minute; sets the back-off.")
     queued_seconds: int = Field(0, description="Seconds the newest launch was held in a queue.")
     queued_since: Time | None = Field(None, description="Since when it is held.")
     observed_rerun: str = Field("", description="Value of spec.rerun that this status is about.")

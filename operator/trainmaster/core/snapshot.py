@@ -1,0 +1,127 @@
+"""What a decision is made from, and what it consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from trainmaster.api.plan import Plan
+from trainmaster.api.protocol import CheckpointManifest, TerminationMessage, Verdict
+from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
+from trainmaster.core.series import Point
+
+JobState = Literal["Pending", "Suspended", "Running", "Complete", "Failed"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Owner:
+    """The object that controls a run: a study, or the parent of a schedule."""
+
+    uid: str
+    suspended: bool = False
+    deleting: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObservedJob:
+    """One Job, as its adapter saw it."""
+
+    name: str
+    uid: str
+    run_uid: str
+    """UID of the run that owns it; another's UID under our name is a conflict."""
+    launch: int
+    state: JobState
+    deleting: bool = False
+    live_pods: int = 0
+    """Pods that run or are still ending."""
+    running_since: datetime | None = None
+    exit_code: int | None = None
+    disrupted: bool = False
+    """The cluster ended it: eviction, preemption, a lost node."""
+    message: TerminationMessage | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended and nothing of it runs any more."""
+        return self.state in {"Complete", "Failed"} and not self.live_pods
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainerState:
+    """What the launcher of one launch has reported."""
+
+    launch: int
+    generation: int
+    phase: str
+    step: int = 0
+    epoch: int = 0
+    total_steps: int | None = None
+    total_epochs: int | None = None
+    steps_per_second: float | None = None
+    crashes: int = 0
+    """Crashes of the training process within this launch."""
+    last_crash: str = ""
+    checkpoint: CheckpointManifest | None = None
+    applied: Mapping[str, int] = field(default_factory=dict)
+    """Directives that took effect, and at which step."""
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """Everything a decision may look at."""
+
+    run: TrainingRun
+    jobs: tuple[ObservedJob, ...] = ()
+    stray_pods: frozenset[int] = frozenset()
+    """Launches whose Job is gone but whose pods still end."""
+    owner: Owner | None = None
+    trainer: TrainerState | None = None
+    points: tuple[Point, ...] = ()
+    """The run's series in this rerun, oldest first, bounded."""
+    live: bool = False
+    """Read from the server just now, not from a cache: only then does absence prove anything."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CreateJob:
+    """Create the Job of a launch; adopt it when it exists and is ours."""
+
+    name: str
+    plan: Plan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeleteJob:
+    """Delete a Job, if it still has this UID; its pods get SIGTERM and the grace period."""
+
+    name: str
+    uid: str
+
+
+Effect = CreateJob | DeleteJob
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """Something to tell in an Event."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What a decision consists of."""
+
+    status: TrainingRunStatus
+    effects: tuple[Effect, ...] = ()
+    events: tuple[Event, ...] = ()
+    wake_at: datetime | None = None
+    """When to decide again, if nothing happens before."""
+    look_live: bool = False
+    """The cache is not proof enough: read from the server and decide again."""

@@ -1,0 +1,36 @@
+"""Options and fixtures that every test may use."""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+
+SEED_KEY = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=None, help="Seed of sampled series; printed, random when not given.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    workers = getattr(config, "workerinput", None)
+    if workers is not None:
+        config.stash[SEED_KEY] = int(workers["trainmaster_seed"])
+        return
+    given = config.getoption("--seed")
+    config.stash[SEED_KEY] = secrets.randbelow(2**31) if given is None else int(given)
+
+
+def pytest_configure_node(node: object) -> None:
+    """Hand the seed to an xdist worker: all of them sample from one."""
+    node.workerinput["trainmaster_seed"] = node.config.stash[SEED_KEY]  # type: ignore[attr-defined]  # xdist has no types
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"seed: {config.stash[SEED_KEY]} (repeat with --seed {config.stash[SEED_KEY]})"
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    return pytestconfig.stash[SEED_KEY]
