@@ -22,6 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SEED_KEY] = secrets.randbelow(2**31) if given is None else int(given)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: object) -> None:
     """Hand the seed to an xdist worker: all of them sample from one."""
     node.workerinput["trainmaster_seed"] = node.config.stash[SEED_KEY]  # type: ignore[attr-defined]  # xdist has no types

@@ -39,6 +39,7 @@ class Reason:
     """Reasons of conditions, decisions, attempts and Events."""
 
     ACTIVE_DEADLINE_EXCEEDED: Final = "ActiveDeadlineExceeded"
+    BACK_OFF: Final = "BackOff"
     COMPLETED: Final = "Completed"
     CRASH_BUDGET_EXHAUSTED: Final = "CrashBudgetExhausted"
     CRASHED: Final = "Crashed"
@@ -60,6 +61,7 @@ class Reason:
     STARTING: Final = "Starting"
     STOPPED_EARLY: Final = "StoppedEarly"
     SUSPENDED: Final = "Suspended"
+    SUPERSEDED: Final = "Superseded"
     SUSPEND_REQUESTED: Final = "SuspendRequested"
     TTL_EXPIRED: Final = "TtlExpired"
     VERDICT_MISSING: Final = "VerdictMissing"

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 Scalar = int | float | str | bool
 
@@ -77,6 +78,25 @@ class MarketClassifierHyperparameters(BaseModel):
     test_share: float = Field(0.2, gt=0, lt=0.5, description="Share of the bars, the newest, to test on.")
     embargo: int = Field(24, ge=0, le=10_000, description="Bars left out between training, validation and test blocks.")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of initial weights, order of samples and dropout.")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_boolean_as_number(cls, value: object, info: ValidationInfo) -> object:
+        """Python's `True` is an integer, so `epochs: true` would silently train one epoch."""
+        declared = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and declared in (int, float):
+            raise PydanticCustomError("boolean_as_number", "must be a number")
+        return value
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> MarketClassifierHyperparameters:
+        if self.hidden_size % self.attention_heads:
+            raise PydanticCustomError(
+                "heads_divide_hidden_size",
+                "must divide hidden_size: {hidden_size} is no multiple of {attention_heads}",
+                {"hidden_size": self.hidden_size, "attention_heads": self.attention_heads},
+            )
+        return self
 
 
 class CustomHyperparameters(BaseModel):

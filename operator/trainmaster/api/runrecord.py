@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import Field
 
 from trainmaster.api.base import ApiModel, Time
-from trainmaster.api.labels import API_VERSION
 from trainmaster.api.objects import ObjectMeta
 
 
@@ -28,7 +27,7 @@ class RunRecordSpec(ApiModel):
 class RunRecord(ApiModel):
     """An object of the internal kind RunRecord."""
 
-    api_version: Literal["trainmaster.io/v1alpha1"] = API_VERSION
+    api_version: Literal["trainmaster.io/v1alpha1"] = "trainmaster.io/v1alpha1"
     kind: Literal["RunRecord"] = "RunRecord"
     metadata: ObjectMeta
     spec: RunRecordSpec

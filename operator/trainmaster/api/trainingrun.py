@@ -1,8 +1,8 @@
 """TrainingRun: one training, as a user writes it (`spec`) and as Trainmaster tells it (`status`).
 
 Training-defining fields are immutable once stored, but for one update that also changes `spec.rerun`: what was trained
-under a name must stay true. Rules that the API server enforces are CEL in `json_schema_extra`; `trainmaster validate`
-judges the same offline. Fields that are designed but have no code yet are in `PLANNED_FIELDS`: refused by name.
+under a name must stay true. Rules that the API server enforces are CEL in `crds`; `rules` and `transitions` judge the
+same offline. Fields that are designed but have no code yet are in `PLANNED_FIELDS`: refused by name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pydantic import Field, JsonValue
 from trainmaster.api.base import ApiModel, OpenModel, Time
 from trainmaster.api.conditions import Condition
 from trainmaster.api.hyperparameters import Scalar
-from trainmaster.api.labels import API_VERSION
 from trainmaster.api.objects import ObjectMeta
 from trainmaster.api.protocol import CheckpointManifest
 
@@ -305,6 +304,7 @@ class TrainingRunStatus(OpenModel):
     launch_time: Time | None = Field(None, description="When the newest launch was decided.")
     running_time: Time | None = Field(None, description="When the newest launch's pod began to run.")
     launch_outcome: str | None = Field(None, description="How the newest launch ended; absent while it lives.")
+    launch_end_time: Time | None = Field(None, description="When the newest launch was seen to have ended.")
     quick_ends: int = Field(0, description="Launches in a row that ended within a minute; sets the back-off.")
     queued_seconds: int = Field(0, description="Seconds the newest launch was held in a queue.")
     queued_since: Time | None = Field(None, description="Since when it is held.")
@@ -328,7 +328,7 @@ class TrainingRunStatus(OpenModel):
 class TrainingRun(ApiModel):
     """An object of the kind TrainingRun."""
 
-    api_version: Literal["trainmaster.io/v1alpha1"] = API_VERSION
+    api_version: Literal["trainmaster.io/v1alpha1"] = "trainmaster.io/v1alpha1"
     kind: Literal["TrainingRun"] = "TrainingRun"
     metadata: ObjectMeta
     spec: TrainingRunSpec

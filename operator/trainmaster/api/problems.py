@@ -1,0 +1,41 @@
+"""What is wrong with something that a person wrote: where, what, and the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Severity = Literal["error", "warning"]
+ERROR: Final = "error"
+WARNING: Final = "warning"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """One judgement on a manifest.
+
+    `file`, `line` and `column` (both from 1; 0 where nothing was read from a file) say where it stands, `path` which
+    field it is about, as `spec.env[0].name`. `value` is what was found there, None where nothing was.
+    """
+
+    message: str
+    """What is wrong, without path and value: `must be greater than 0`."""
+    path: str = ""
+    value: object = None
+    hint: str = ""
+    """The way out."""
+    severity: Severity = ERROR
+    file: str = ""
+    line: int = 0
+    column: int = 0
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it makes the manifest unusable."""
+        return self.severity == ERROR
+
+
+def errors(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Those problems that make a manifest unusable."""
+    return tuple(problem for problem in problems if problem.is_error)

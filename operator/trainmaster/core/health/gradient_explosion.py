@@ -1,0 +1,46 @@
+"""Gradient explosion: the norm before clipping is huge or not finite (REQUIREMENTS P1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from trainmaster.api.conditions import Reason
+from trainmaster.core.health.finding import Finding
+from trainmaster.core.series import Point
+
+WARNING_NORM = 100.0
+CRITICAL_NORM = 200.0
+"""Thresholds of the source (P1); absolute, hence meaningful for unscaled norms before clipping only."""
+WINDOW = 3
+"""Points looked at: an explosion that is over for so many points is history."""
+METRIC_NAMES = ("grad_norm", "grad.norm")
+"""Our name and the source's (R8)."""
+
+
+def gradient_explosion(points: Sequence[Point]) -> Finding | None:
+    """The worst gradient norm among the newest points, if it is beyond a threshold."""
+    seen = [(norm, point) for point in points if (norm := _norm(point)) is not None][-WINDOW:]
+    if not seen:
+        return None
+    norm, point = max(seen, key=lambda pair: _rank(pair[0]))
+    if _rank(norm) <= WARNING_NORM:
+        return None
+    critical = _rank(norm) > CRITICAL_NORM
+    limit = CRITICAL_NORM if critical else WARNING_NORM
+    return Finding(
+        problem="gradient-explosion",
+        reason=Reason.GRADIENT_EXPLOSION,
+        severity="critical" if critical else "warning",
+        step=point.step,
+        evidence=f"gradient norm {norm:.4g} at step {point.step}, above {limit:g}",
+    )
+
+
+def _norm(point: Point) -> float | None:
+    return next((point.metrics[name] for name in METRIC_NAMES if name in point.metrics), None)
+
+
+def _rank(norm: float) -> float:
+    """NaN ranks above everything: no comparison with it is true."""
+    return math.inf if math.isnan(norm) else norm

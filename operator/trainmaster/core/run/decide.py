@@ -1,0 +1,56 @@
+"""The decision: one snapshot and the time in, status, effects, events and the next wake-up out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from trainmaster.api.conditions import Phase
+from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
+from trainmaster.core.recovery.policy import heal
+from trainmaster.core.run.absorb import absorb
+from trainmaster.core.run.course import Course, steer
+from trainmaster.core.run.deadlines import expiry, next_deadline, not_before
+from trainmaster.core.run.effects import effects_of
+from trainmaster.core.run.events import events_of
+from trainmaster.core.run.standing import with_standing
+from trainmaster.core.snapshot import Result, Snapshot
+
+
+def decide(snapshot: Snapshot, now: datetime) -> Result:
+    """What to do about a run, given all that is seen of it."""
+    run = snapshot.run
+    if run.metadata.deletion_timestamp is not None:
+        # Children carry ownerReferences: the server collects them, with or without us.
+        return Result(status=run.status)
+    status = absorb(snapshot, _first_seen(run), now)
+    course = steer(snapshot, status, now)
+    status = course.status
+    if course.standing.phase == Phase.RUNNING:
+        status = heal(run, status, points=snapshot.points, now=now)
+    status = with_standing(status, course.standing, generation=run.metadata.generation, now=now)
+    return Result(
+        status=status,
+        effects=effects_of(snapshot, status),
+        events=events_of(run.status, status, course.standing),
+        wake_at=_wake_at(run, course, now),
+        look_live=course.look_live,
+    )
+
+
+def _first_seen(run: TrainingRun) -> TrainingRunStatus:
+    """Status of a run; one never seen before takes note of its rerun token, so that a later change means something."""
+    if run.status.observed_generation >= 0:
+        return run.status
+    return run.status.model_copy(update={"observed_rerun": run.spec.rerun})
+
+
+def _wake_at(run: TrainingRun, course: Course, now: datetime) -> datetime | None:
+    """The next moment at which time alone changes something."""
+    status = course.status
+    if status.phase in Phase.TERMINAL:
+        due = expiry(run, status)
+        return due if due is not None and due > now else None
+    moments = [not_before(status)] if status.launch_outcome is not None else []
+    deadline = next_deadline(run, status) if status.launch_outcome is None and status.launch else None
+    moments.append(deadline[0] if deadline else None)
+    return min((moment for moment in moments if moment is not None and moment > now), default=None)

@@ -1,0 +1,82 @@
+"""The plan of a launch, from spec and status alone: the same inputs give the same plan, whoever asks, however often."""
+
+from __future__ import annotations
+
+from trainmaster.api.hyperparameters import Scalar, effective
+from trainmaster.api.plan import Directive, HangLimits, Plan, StoragePlan
+from trainmaster.api.trainingrun import PlannedDirective, PlanStatus, TrainingRun, TrainingRunStatus
+
+RESTART_LEASE = 3
+"""Restarts in place that a launcher may make before it hears from the operator again: enough for a bad hour while the
+operator is away, few enough that a crash loop stops."""
+
+
+def first_plan(run: TrainingRun, *, generation: int) -> PlanStatus:
+    """The first plan of a rerun. Raises pydantic's ValidationError on hyperparameters that do not fit."""
+    values = effective(run.spec.workload, dict(run.spec.hyperparameters))
+    return PlanStatus(
+        generation=generation,
+        base_generation=generation,
+        hyperparameters={name: scalar_string(value) for name, value in sorted(values.items())},
+    )
+
+
+def build_plan(run: TrainingRun, status: TrainingRunStatus) -> Plan:
+    """The plan in force, as a launcher needs it. Status must hold a plan and a launch."""
+    if status.plan is None:
+        message = f"{run.metadata.key} has no plan yet; record the launch first"
+        raise ValueError(message)
+    spec, limits = run.spec, run.spec.hang_detection
+    return Plan(
+        run_uid=run.metadata.uid,
+        namespace=run.metadata.namespace,
+        name=run.metadata.name,
+        launch=status.launch,
+        generation=status.plan.generation,
+        base_generation=status.plan.base_generation,
+        workload=spec.workload,
+        command=spec.command,
+        hyperparameters=effective(spec.workload, dict(spec.hyperparameters)),
+        directives=tuple(_directive(d) for d in status.plan.directives),
+        data_source=spec.data.source if spec.data else None,
+        env={variable.name: variable.value for variable in spec.env},
+        storage=StoragePlan(
+            root=f"{spec.storage.checkpoints}/{run.metadata.uid}/{status.reruns}",
+            keep_last=spec.storage.keep_last,
+            keep_best=spec.storage.keep_best,
+            every_steps=spec.storage.every_steps,
+        ),
+        cpus=spec.resources.cpu,
+        restart_lease=_restart_lease(run, status),
+        hang_limits=HangLimits(
+            starting=limits.starting_seconds,
+            training=limits.training_seconds,
+            validating=limits.validating_seconds,
+            checkpointing=limits.checkpointing_seconds,
+            testing=limits.testing_seconds,
+        ),
+        termination_grace_seconds=spec.termination_grace_period_seconds,
+    )
+
+
+def _restart_lease(run: TrainingRun, status: TrainingRunStatus) -> int:
+    """Restarts allowed by now in this launch: `RESTART_LEASE` more than it has had, within the crash budget."""
+    left = max(0, run.spec.recovery.budgets.crashes - status.crashes)
+    return status.launch_crashes + min(RESTART_LEASE, left)
+
+
+def _directive(planned: PlannedDirective) -> Directive:
+    return Directive(
+        id=planned.id,
+        generation=planned.generation,
+        at_step=planned.at_step,
+        set={name: float(value) for name, value in planned.set.items()},
+        reason=planned.reason,
+    )
+
+
+def scalar_string(value: Scalar) -> str:
+    """A hyperparameter as status shows it; `repr` of a float is its shortest exact form."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, float) else str(value)

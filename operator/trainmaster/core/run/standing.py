@@ -1,0 +1,91 @@
+"""Where a run stands, in one phase, reason and sentence; and the conditions that say the same to machines.
+
+The table is faults_security_gitops.md 4.2 in the project's notes: kstatus takes `Ready=True` for "accepted and
+started", `Reconciling` for "on its way", only `Stalled` for "failed"; `Succeeded` is the conventions' name for bounded
+work and `Unknown` while it goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from trainmaster.api.conditions import (
+    CONDITION_TYPES,
+    READY,
+    RECONCILING,
+    STALLED,
+    SUCCEEDED,
+    SUSPENDED,
+    Condition,
+    ConditionStatus,
+    Phase,
+    Reason,
+)
+from trainmaster.api.trainingrun import TrainingRunStatus
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """Phase, reason and message of a run at one moment."""
+
+    phase: str
+    reason: str
+    message: str = ""
+
+
+def terminal_standing(status: TrainingRunStatus) -> Standing:
+    """The standing that a finished run has kept in its condition `Succeeded`."""
+    condition = next((c for c in status.conditions if c.type == SUCCEEDED), None)
+    if condition is None:
+        return Standing(phase=status.phase, reason=status.phase)
+    return Standing(phase=status.phase, reason=condition.reason, message=condition.message)
+
+
+def with_standing(
+    status: TrainingRunStatus, standing: Standing, *, generation: int, now: datetime
+) -> TrainingRunStatus:
+    """Status that says where the run stands; a condition's time changes only with its status."""
+    before = {c.type: c for c in status.conditions}
+    ours = []
+    for kind in CONDITION_TYPES:
+        value = _condition_value(kind, standing)
+        if value is None:
+            continue
+        old = before.get(kind)
+        changed = old is None or old.status != value
+        fresh = {
+            "type": kind,
+            "status": value,
+            "reason": standing.reason,
+            "message": standing.message,
+            "last_transition_time": now if changed or old is None else old.last_transition_time,
+            "observed_generation": generation,
+        }
+        ours.append(old.model_copy(update=fresh) if old else Condition.model_validate(fresh))
+    foreign = tuple(c for c in status.conditions if c.type not in CONDITION_TYPES)
+    update = {"phase": standing.phase, "conditions": (*ours, *foreign), "observed_generation": generation}
+    return status.model_copy(update=update)
+
+
+def _condition_value(kind: str, standing: Standing) -> ConditionStatus | None:
+    """The status of one condition; None: the condition is absent."""
+    phase = standing.phase
+    conflict = standing.reason == Reason.NAME_CONFLICT
+    failed = phase in {Phase.FAILED, Phase.UNKNOWN} or conflict
+    match kind:
+        case "Ready":
+            return "False" if phase == Phase.PENDING or failed else "True"
+        case "Reconciling":
+            return "True" if phase == Phase.PENDING and not conflict else None
+        case "Stalled":
+            return "True" if failed else None
+        case "Suspended":
+            return "True" if phase == Phase.SUSPENDED else None
+        case _:
+            return _SUCCEEDED.get(phase, "Unknown")
+
+
+_SUCCEEDED: dict[str, ConditionStatus] = {Phase.SUCCEEDED: "True", Phase.FAILED: "False"}
+
+__all__ = ["READY", "RECONCILING", "STALLED", "SUSPENDED", "Standing", "terminal_standing", "with_standing"]
