@@ -7,7 +7,7 @@ same offline. Fields that are designed but have no code yet are in `PLANNED_FIEL
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, JsonValue
 
@@ -156,12 +156,12 @@ class TrainingRunSpec(ApiModel):
     workload: Literal["market-classifier", "custom"] = Field(
         description="What to train: `market-classifier` is in the trainer image; `custom` runs `command`."
     )
-    command: tuple[str, ...] = Field(
+    command: tuple[Annotated[str, Field(max_length=4096)], ...] = Field(
         default=(),
         max_length=256,
         description="Program and arguments of workload `custom`, run without a shell. "
         "`python` means the trainer's own Python.",
-        json_schema_extra={"items": {"maxLength": 4096}, "x-kubernetes-list-type": "atomic"},
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     hyperparameters: dict[str, Scalar] = Field(
         default_factory=dict,
