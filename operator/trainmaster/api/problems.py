@@ -10,6 +10,9 @@ Severity = Literal["error", "warning"]
 ERROR: Final = "error"
 WARNING: Final = "warning"
 
+Location = tuple[str | int, ...]
+"""Where a value is in an object: names of fields and indices of lists, from the root."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
@@ -26,6 +29,8 @@ class Problem:
     hint: str = ""
     """The way out."""
     severity: Severity = ERROR
+    about_name: bool = False
+    """Whether the field's name is wrong rather than its value."""
     file: str = ""
     line: int = 0
     column: int = 0
@@ -39,3 +44,16 @@ class Problem:
 def errors(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     """Those problems that make a manifest unusable."""
     return tuple(problem for problem in problems if problem.is_error)
+
+
+def field_path(location: Location) -> str:
+    """A place as people write it: `spec.env[0].name`, `metadata.labels["app.kubernetes.io/name"]`."""
+    path = ""
+    for step in location:
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif step.replace("_", "").replace("-", "").isalnum():
+            path += f".{step}" if path else step
+        else:
+            path += f'["{step}"]'
+    return path

@@ -1,0 +1,109 @@
+"""The rules that the API server itself enforces, in CEL, with the messages that users read.
+
+A rule sits on one node of the schema and sees that node as `self`. Optional fields are asked for with `has()`; fields
+with a default are always there. `rules` and `transitions` judge the same offline; a test holds both to one table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from trainmaster.api.labels import ENV_PREFIX
+from trainmaster.api.trainingrun import IMMUTABLE_MESSAGE, TRAINING_FIELDS
+
+NEEDS_COMMAND: Final = "is required by workload custom: it says what to run"
+REFUSES_COMMAND: Final = "is for workload custom only; market-classifier brings its own program"
+NEEDS_DATA: Final = "is required by workload market-classifier: it says which price bars to train on"
+RESERVED_ENV: Final = f"must not start with {ENV_PREFIX}: these variables belong to the launcher"
+PARENT_FOLDER: Final = "must not lead to a parent folder (`..`)"
+RECORD_IMMUTABLE: Final = "is immutable: a record is written once"
+
+ITEMS: Final = "[]"
+"""In a rule's place: the items of a list."""
+
+_NO_PARENT_FOLDER: Final = "!self.matches('(^|/)[.][.](/|$)')"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CelRule:
+    """One entry of `x-kubernetes-validations`."""
+
+    name: str
+    """What tests call it."""
+    at: tuple[str, ...]
+    """The node it sits on: property names from the root, `[]` for the items of a list."""
+    rule: str
+    message: str
+    field_path: str = ""
+    """The field that is blamed, below the node."""
+
+    def to_schema(self) -> dict[str, str]:
+        """The rule as it stands in a CRD."""
+        blamed = {"fieldPath": self.field_path} if self.field_path else {}
+        return {"rule": self.rule, "message": self.message, "reason": "FieldValueInvalid", **blamed}
+
+
+def _immutable(field: str) -> CelRule:
+    """A training-defining field may change only together with `spec.rerun`."""
+    same = f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
+    return CelRule(
+        name=f"immutable-{field}",
+        at=("spec",),
+        rule=f"self.rerun != oldSelf.rerun || ({same})",
+        message=f"spec.{field} {IMMUTABLE_MESSAGE}",
+        field_path=f".{field}",
+    )
+
+
+TRAINING_RUN_RULES: Final = (
+    *(_immutable(field) for field in TRAINING_FIELDS),
+    CelRule(
+        name="custom-needs-command",
+        at=("spec",),
+        rule="self.workload != 'custom' || (has(self.command) && size(self.command) > 0)",
+        message=f"spec.command {NEEDS_COMMAND}",
+        field_path=".command",
+    ),
+    CelRule(
+        name="command-is-for-custom",
+        at=("spec",),
+        rule="self.workload == 'custom' || !has(self.command) || size(self.command) == 0",
+        message=f"spec.command {REFUSES_COMMAND}",
+        field_path=".command",
+    ),
+    CelRule(
+        name="market-needs-data",
+        at=("spec",),
+        rule="self.workload != 'market-classifier' || has(self.data)",
+        message=f"spec.data {NEEDS_DATA}",
+        field_path=".data",
+    ),
+    CelRule(
+        name="env-is-not-reserved",
+        at=("spec", "env", ITEMS, "name"),
+        rule=f"!self.startsWith('{ENV_PREFIX}')",
+        message=f"name {RESERVED_ENV}",
+    ),
+    CelRule(
+        name="source-stays-inside",
+        at=("spec", "data", "source"),
+        rule=_NO_PARENT_FOLDER,
+        message=f"spec.data.source {PARENT_FOLDER}",
+    ),
+    CelRule(
+        name="checkpoints-stay-inside",
+        at=("spec", "storage", "checkpoints"),
+        rule=_NO_PARENT_FOLDER,
+        message=f"spec.storage.checkpoints {PARENT_FOLDER}",
+    ),
+)
+
+RUN_RECORD_RULES: Final = (
+    CelRule(
+        name="record-is-immutable",
+        at=("spec",),
+        rule="self == oldSelf",
+        message=f"spec {RECORD_IMMUTABLE}",
+    ),
+)

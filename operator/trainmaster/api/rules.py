@@ -1,0 +1,215 @@
+"""What a TrainingRun's spec must look like: judged offline, all problems at once.
+
+1. The shape, by the pydantic models in strict mode: what the API server refuses is refused here (`cpu: "4"`).
+2. The hyperparameters, by the workload's catalogue, which no CRD can say.
+3. What fields demand of each other: the intent of the CEL rules in `cel`, and a few that CEL cannot know.
+
+A name that exists in the design, but has no code in this version, is said to be so; it is never called a misspelling.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from trainmaster.api.cel import NEEDS_COMMAND, NEEDS_DATA, PARENT_FOLDER, REFUSES_COMMAND, RESERVED_ENV
+from trainmaster.api.hyperparameters import CATALOGUE, PLANNED
+from trainmaster.api.labels import ENV_PREFIX
+from trainmaster.api.problems import WARNING, Location, Problem, field_path
+from trainmaster.api.structural import Schema, structural_schema
+from trainmaster.api.trainingrun import PLANNED_FIELDS, TrainingRunSpec
+from trainmaster.api.wording import explain, fold, nearest
+
+UNKNOWN_FIELD: Final = "unknown field"
+UNKNOWN_HYPERPARAMETER: Final = "unknown hyperparameter"
+PLANNED_MESSAGE: Final = "is designed but has no code in this version"
+PLANNED_HINT: Final = "remove it"
+NOT_SCALAR: Final = "must be a number, a string or a boolean"
+DUPLICATE_ENV: Final = "names a variable that is set already in this list"
+ONE_WORD_COMMAND: Final = "is one word with spaces in it: no shell will split it"
+
+PLANNED_WORKLOADS: Final = frozenset({"speech-tacotron2"})
+"""Workloads of the design without code in this version."""
+
+_SPEC: Final = ("spec",)
+_HYPERPARAMETERS: Final = ("spec", "hyperparameters")
+
+
+def judge_spec(given: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """Every problem of a spec as its author wrote it (JSON data, camelCase), in no particular order."""
+    known = without_nulls(dict(given), spec_schema())
+    problems = (*_shape_problems(known), *_hyperparameter_problems(known), *_cross_field_problems(known))
+    guessed = {problem.path.rsplit(".", 1)[0] + "." + _guess(problem) for problem in problems if _guess(problem)}
+    # A misspelt required field is one mistake, not two.
+    return tuple(problem for problem in problems if problem.value is not None or problem.path not in guessed)
+
+
+def parse_spec(given: Mapping[str, Any]) -> TrainingRunSpec:
+    """The spec as a model. Raises pydantic's ValidationError where `judge_spec` finds an error of shape."""
+    text = json.dumps(without_nulls(dict(given), spec_schema()))
+    return TrainingRunSpec.model_validate_json(text, strict=True, by_alias=True, by_name=False)
+
+
+@lru_cache(maxsize=1)
+def spec_schema() -> Schema:
+    """The structural schema of the spec: which names exist where. Not to be changed by its readers."""
+    return structural_schema(TrainingRunSpec)
+
+
+def without_nulls(given: dict[str, Any], schema: Schema) -> dict[str, Any]:
+    """The data without nulls of known fields: the API server takes them for absent, too."""
+    fields: dict[str, Schema] = schema.get("properties", {})
+    return {
+        name: without_nulls(value, fields[name]) if isinstance(value, dict) and name in fields else value
+        for name, value in given.items()
+        if value is not None or name not in fields
+    }
+
+
+def _shape_problems(given: dict[str, Any]) -> Iterator[Problem]:
+    try:
+        parse_spec(given)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            location: Location = (*_SPEC, *detail["loc"])
+            if location[:2] == _HYPERPARAMETERS and len(location) > len(_HYPERPARAMETERS):
+                continue  # each value is judged by `_hyperparameter_problems`, once instead of once per type
+            yield _unknown_field(location, detail) if detail["type"] == "extra_forbidden" else _bad(location, detail)
+
+
+def _bad(location: Location, detail: ErrorDetails) -> Problem:
+    given = None if detail["type"] == "missing" else detail["input"]
+    path = field_path(location)
+    if path == "spec.workload" and given in PLANNED_WORKLOADS:
+        return Problem(path=path, value=given, message=PLANNED_MESSAGE, hint="take another workload")
+    message, hint = explain(detail)
+    return Problem(path=path, value=given, message=message, hint=hint)
+
+
+def _unknown_field(location: Location, detail: ErrorDetails) -> Problem:
+    path = field_path(location)
+    if any(fold(path) == fold(planned) for planned in PLANNED_FIELDS):
+        return Problem(path=path, value=detail["input"], message=PLANNED_MESSAGE, hint=PLANNED_HINT, about_name=True)
+    name = str(location[-1])
+    siblings = _fields_at(location[1:-1])
+    elsewhere = [place for place in _places() if place.rsplit(".", 1)[-1] == name]
+    near = nearest(name, siblings)
+    if elsewhere and (near is None or fold(near) != fold(name)):
+        hint = f"it belongs at {' or '.join(elsewhere)}"
+    elif near:
+        hint = f'did you mean "{near}"?'
+    else:
+        hint = f"known here: {', '.join(sorted(siblings))}"
+    return Problem(path=path, value=detail["input"], message=UNKNOWN_FIELD, hint=hint, about_name=True)
+
+
+def _fields_at(location: Location) -> frozenset[str]:
+    """Names of the fields at a place below spec."""
+    node = spec_schema()
+    for step in location:
+        node = node["items"] if isinstance(step, int) else node["properties"][step]
+    return frozenset(node.get("properties", {}))
+
+
+@lru_cache(maxsize=1)
+def _places() -> tuple[str, ...]:
+    """Paths of all fields and hyperparameters."""
+    found: list[str] = []
+
+    def walk(node: Schema, path: str) -> None:
+        for name, child in node.get("properties", {}).items():
+            found.append(f"{path}.{name}")
+            walk(child, f"{path}.{name}")
+        if "items" in node:
+            walk(node["items"], f"{path}[]")
+
+    walk(spec_schema(), "spec")
+    found += [f"spec.hyperparameters.{name}" for model in CATALOGUE.values() for name in model.model_fields]
+    return tuple(found)
+
+
+def _hyperparameter_problems(spec: dict[str, Any]) -> Iterator[Problem]:
+    given = spec.get("hyperparameters", {})
+    if not isinstance(given, dict):
+        return
+    scalars = {name: value for name, value in given.items() if isinstance(value, bool | int | float | str)}
+    for name in given.keys() - scalars.keys():
+        yield Problem(path=field_path((*_HYPERPARAMETERS, name)), value=given[name], message=NOT_SCALAR)
+    workload = spec.get("workload")
+    if not isinstance(workload, str) or workload not in CATALOGUE:
+        return
+    try:
+        CATALOGUE[workload].model_validate(scalars)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            yield _bad_hyperparameter(workload, scalars=scalars, detail=detail)
+
+
+def _bad_hyperparameter(workload: str, *, scalars: dict[str, Any], detail: ErrorDetails) -> Problem:
+    if not detail["loc"]:  # of several together; only one such rule exists
+        name = "attention_heads" if "attention_heads" in scalars else "hidden_size"
+        return Problem(
+            path=field_path((*_HYPERPARAMETERS, name)), value=scalars[name], message=f"attention_heads {detail['msg']}"
+        )
+    name = str(detail["loc"][0])
+    path = field_path((*_HYPERPARAMETERS, name))
+    if detail["type"] != "extra_forbidden":
+        message, hint = explain(detail)
+        return Problem(path=path, value=detail["input"], message=message, hint=hint)
+    if any(fold(name) == fold(planned) for planned in PLANNED[workload]):
+        return Problem(path=path, value=detail["input"], message=PLANNED_MESSAGE, hint=PLANNED_HINT, about_name=True)
+    near = nearest(name, CATALOGUE[workload].model_fields)
+    hint = f'did you mean "{near}"?' if near else "docs/reference/hyperparameters.md lists them"
+    return Problem(path=path, value=detail["input"], message=UNKNOWN_HYPERPARAMETER, hint=hint, about_name=True)
+
+
+def _cross_field_problems(spec: dict[str, Any]) -> Iterator[Problem]:
+    workload, command = spec.get("workload"), spec.get("command")
+    if workload == "custom" and command in (None, []):
+        yield Problem(path="spec.command", message=NEEDS_COMMAND, hint="for example command: [python, train.py]")
+    if workload == "market-classifier" and isinstance(command, list) and command:
+        yield Problem(
+            path="spec.command", value=command, message=REFUSES_COMMAND, hint="remove it, or take workload: custom"
+        )
+    if workload == "market-classifier" and spec.get("data") is None:
+        yield Problem(
+            path="spec.data", message=NEEDS_DATA, hint="for example data: {source: package://DISTRIBUTION/PATH}"
+        )
+    if isinstance(command, list) and len(command) == 1 and isinstance(command[0], str) and " " in command[0].strip():
+        words = json.dumps(command[0].split())
+        yield Problem(
+            path="spec.command[0]",
+            value=command[0],
+            message=ONE_WORD_COMMAND,
+            hint=f"write {words}",
+            severity=WARNING,
+        )
+    yield from _environment_problems(spec.get("env"))
+    for section, field in (("data", "source"), ("storage", "checkpoints")):
+        address = spec[section].get(field) if isinstance(spec.get(section), dict) else None
+        if isinstance(address, str) and ".." in address.split("/"):
+            yield Problem(path=f"spec.{section}.{field}", value=address, message=PARENT_FOLDER)
+
+
+def _environment_problems(env: object) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for index, item in enumerate(env if isinstance(env, list) else []):
+        name = item.get("name") if isinstance(item, dict) else None
+        if not isinstance(name, str):
+            continue
+        path = field_path(("spec", "env", index, "name"))
+        if name.startswith(ENV_PREFIX):
+            yield Problem(path=path, value=name, message=RESERVED_ENV, hint="take another name")
+        if name in seen:
+            yield Problem(path=path, value=name, message=DUPLICATE_ENV, hint="keep one of them")
+        seen.add(name)
+
+
+def _guess(problem: Problem) -> str:
+    """The name that an unknown field was probably meant to be."""
+    return problem.hint.split('"')[1] if problem.hint.startswith("did you mean") and problem.about_name else ""

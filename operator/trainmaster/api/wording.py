@@ -1,0 +1,99 @@
+"""pydantic's errors in the words of the person who wrote the manifest."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, Final
+
+from pydantic_core import ErrorDetails
+
+from trainmaster.api.trainingrun import CLAIM_PATTERN, SOURCE_PATTERN
+
+NEAR_ENOUGH: Final = 0.6
+"""Similarity (difflib's ratio) from which a name counts as a misspelling: one slip in three letters is 0.67."""
+
+_PATTERNS: Final = {
+    SOURCE_PATTERN: (
+        "must look like package://DISTRIBUTION/PATH or pvc://CLAIM/PATH",
+        "letters, digits, `.`, `_` and `-` in each part; other sources have no code in this version",
+    ),
+    CLAIM_PATTERN: ("must look like pvc://CLAIM or pvc://CLAIM/PATH", "the claim's name is in lower case"),
+    r"^[A-Za-z_][A-Za-z0-9_]*$": (
+        "must be the name of an environment variable",
+        "letters, digits and `_`, not starting with a digit",
+    ),
+    r"^[A-Za-z0-9._-]*$": ("must consist of letters, digits, `.`, `_` and `-`", ""),
+}
+
+_UNQUOTE: Final = "write it without quotes"
+_MESSAGES: Final[dict[str, tuple[str, str]]] = {
+    "missing": ("is required", ""),
+    "int_type": ("must be a whole number", _UNQUOTE),
+    "int_parsing": ("must be a whole number", ""),
+    "int_parsing_size": ("must be a whole number of at most 4,300 digits", ""),
+    "int_from_float": ("must be a whole number", ""),
+    "float_type": ("must be a number", _UNQUOTE),
+    "float_parsing": ("must be a number", ""),
+    "finite_number": ("must be a finite number", ""),
+    "bool_type": ("must be true or false", ""),
+    "bool_parsing": ("must be true or false", ""),
+    "string_type": ("must be a string", "put it in quotes"),
+    "dict_type": ("must be a mapping of names to values", ""),
+    "model_type": ("must be a mapping of names to values", ""),
+    "model_attributes_type": ("must be a mapping of names to values", ""),
+    "tuple_type": ("must be a list", "one item a line, each after `- `"),
+    "list_type": ("must be a list", "one item a line, each after `- `"),
+    "greater_than": ("must be greater than {gt}", ""),
+    "greater_than_equal": ("must be at least {ge}", ""),
+    "less_than": ("must be less than {lt}", ""),
+    "less_than_equal": ("must be at most {le}", ""),
+    "multiple_of": ("must be a multiple of {multiple_of}", ""),
+    "string_too_long": ("must have at most {max_length} characters", ""),
+    "too_long": ("must have at most {max_length} entries; there are {actual_length}", ""),
+    "literal_error": ("must be {expected}", ""),
+}
+_CONTAINERS: Final = frozenset({"dict_type", "model_type", "model_attributes_type", "tuple_type", "list_type"})
+
+
+def explain(error: ErrorDetails) -> tuple[str, str]:
+    """Message and hint of one pydantic error, without the value."""
+    context: dict[str, Any] = dict(error.get("ctx", {}))
+    kind = error["type"]
+    if kind == "string_pattern_mismatch":
+        return _PATTERNS.get(context["pattern"], (f"must match {context['pattern']}", ""))
+    message, hint = _MESSAGES.get(kind, (error["msg"][:1].lower() + error["msg"][1:], ""))
+    given = error.get("input")
+    if hint == _UNQUOTE and not (isinstance(given, str) and _is_number(given)):
+        hint = ""
+    if kind == "string_type" and isinstance(given, dict | list):
+        hint = ""
+    if kind == "literal_error":
+        hint = _did_you_mean(str(given), context["expected"])
+    return message.format_map(context), hint
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _did_you_mean(given: str, expected: str) -> str:
+    """`expected` is pydantic's list: `'a', 'b' or 'c'`."""
+    near = nearest(given, expected.split("'")[1::2])
+    return f'did you mean "{near}"?' if near else ""
+
+
+def fold(name: str) -> str:
+    """A name without what people vary: case, `_` and `-`."""
+    return name.replace("_", "").replace("-", "").lower()
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The one of these names that was probably meant; None when none is near."""
+    by_fold = {fold(candidate): candidate for candidate in sorted(names)}
+    near = difflib.get_close_matches(fold(name), list(by_fold), n=1, cutoff=NEAR_ENOUGH)
+    return by_fold[near[0]] if near else None
