@@ -72,8 +72,6 @@ class Plan(OpenModel):
     """All directives of this rerun, oldest first. Each is applied once per pass over its step: a process that starts
     again from an older checkpoint applies it again, at the same step."""
     data_source: str | None = None
-    env: dict[str, str] = Field(default_factory=dict)
-    """Environment variables of the training process, from the manifest."""
     volumes: dict[str, str] = Field(default_factory=dict)
     """Folder of each claim that `pvc://` names."""
     storage: StoragePlan

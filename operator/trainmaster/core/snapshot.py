@@ -9,7 +9,7 @@ from typing import Literal
 
 from trainmaster.api.plan import Plan
 from trainmaster.api.protocol import CheckpointManifest, TerminationMessage, Verdict
-from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
+from trainmaster.api.trainingrun import TrackingStatus, TrainingRun, TrainingRunStatus
 from trainmaster.core.series import Point
 
 JobState = Literal["Pending", "Suspended", "Running", "Complete", "Failed"]
@@ -82,6 +82,8 @@ class Snapshot:
     trainer: TrainerState | None = None
     points: tuple[Point, ...] = ()
     """The run's series in this rerun, oldest first, bounded."""
+    tracking: TrackingStatus | None = None
+    """Where the metrics of this rerun are tracked."""
     live: bool = False
     """Read from the server just now, not from a cache: only then does absence prove anything."""
 

@@ -16,6 +16,8 @@ def absorb(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> Trai
     newest = max((job.launch for job in snapshot.jobs), default=0)
     if newest > status.launch:
         status = status.model_copy(update={"launch": newest, "launch_outcome": None})
+    if snapshot.tracking is not None and snapshot.tracking != status.mlflow:
+        status = status.model_copy(update={"mlflow": snapshot.tracking})
     status = _settle_launches(snapshot, status)
     job = current_job(snapshot, status)
     if job is not None and status.launch_outcome is None:

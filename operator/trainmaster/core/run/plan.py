@@ -39,7 +39,6 @@ def build_plan(run: TrainingRun, status: TrainingRunStatus) -> Plan:
         hyperparameters=effective(spec.workload, dict(spec.hyperparameters)),
         directives=tuple(_directive(d) for d in status.plan.directives),
         data_source=spec.data.source if spec.data else None,
-        env={variable.name: variable.value for variable in spec.env},
         storage=StoragePlan(
             root=f"{spec.storage.checkpoints}/{run.metadata.uid}/{status.reruns}",
             keep_last=spec.storage.keep_last,

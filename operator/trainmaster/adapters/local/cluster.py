@@ -1,0 +1,261 @@
+"""The Cluster port on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import signal
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from subprocess import Popen
+
+from trainmaster.adapters.local.jobs import LocalJob, load_jobs, new_job, observe_job
+from trainmaster.adapters.local.objects import ObjectStore
+from trainmaster.adapters.local.processes import ENV_LAUNCH, ENV_RUN_UID, ProcessId, identify, start_launcher, strays
+from trainmaster.adapters.local.state_dir import StateDir, write_atomic
+from trainmaster.api.objects import Key
+from trainmaster.api.plan import Plan
+from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
+from trainmaster.core.snapshot import CreateJob, DeleteJob, Event
+from trainmaster.ports.clock import Clock
+from trainmaster.ports.cluster import Observation
+from trainmaster.ports.identity import LaunchIdentity
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.1
+"""How often a process that is not our child is looked at."""
+KILL_MARGIN_SECONDS = 15
+"""Beyond the grace period: the launcher gets time to send its last report."""
+CLAIM_SCHEME = "pvc://"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalSettings:
+    """What local mode is told at its start."""
+
+    report_url: str
+    cpus: int
+    volumes: Mapping[str, Path]
+    cwd: Path
+
+
+class LocalCluster:
+    """Runs as files, Jobs as launcher processes; Jobs wait in line for cores."""
+
+    def __init__(
+        self, *, state: StateDir, settings: LocalSettings, clock: Clock, on_change: Callable[[Key], None]
+    ) -> None:
+        self._state = state
+        self._settings = settings
+        self._clock = clock
+        self._on_change = on_change
+        self._objects = ObjectStore(state)
+        self._runs: dict[str, TrainingRun] = {}
+        self._jobs: dict[str, LocalJob] = {}
+        self._tokens: dict[str, LaunchIdentity] = {}
+        self._watchers: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    # -- runs ---------------------------------------------------------------------------------------------------------
+
+    def apply(self, wanted: TrainingRun) -> TrainingRun:
+        """Create or update a run, and take over what an earlier process left of it."""
+        run = self._objects.apply(wanted, now=self._clock.now())
+        self._runs[run.metadata.uid] = run
+        for job in load_jobs(self._state.jobs(run.metadata.uid)):
+            self._jobs[job.name] = job
+            if not job.ended:
+                self._take_over(job)
+        return run
+
+    def find(self, uid: str) -> TrainingRun | None:
+        """The committed run with this UID."""
+        return self._runs.get(uid)
+
+    async def observe(self, key: Key, *, live: bool) -> Observation | None:  # noqa: ARG002 - files are always live
+        """What is known of a run."""
+        run = self._objects.get(key)
+        if run is None:
+            return None
+        jobs = tuple(
+            observe_job(job) for job in self._jobs.values() if job.run_uid == run.metadata.uid and not job.deleted
+        )
+        return Observation(run=run, jobs=jobs, live=True)
+
+    async def write_status(self, run: TrainingRun, status: TrainingRunStatus) -> TrainingRun:
+        """Write a whole status; raises ConflictError."""
+        fresh = self._objects.write_status(run, status)
+        self._runs[fresh.metadata.uid] = fresh
+        return fresh
+
+    async def emit(self, run: TrainingRun, events: Sequence[Event]) -> None:
+        """Append to the run's list of events."""
+        lines = [
+            json.dumps(
+                {"time": self._clock.now().isoformat(), "type": e.type, "reason": e.reason, "message": e.message}
+            )
+            for e in events
+        ]
+        if not lines:
+            return
+        path = self._state.jobs(run.metadata.uid) / "events.jsonl"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write("\n".join(lines) + "\n")
+        except OSError as error:
+            logger.warning("events of %s not kept: %s", run.metadata.key, error)
+
+    # -- Jobs ---------------------------------------------------------------------------------------------------------
+
+    async def create_job(self, run: TrainingRun, effect: CreateJob) -> None:
+        """Create a Job; it starts when there are cores for it."""
+        if effect.name in self._jobs:
+            return
+        plan = self.localise(effect.plan)
+        folder = self._state.jobs(run.metadata.uid) / effect.name
+        job = new_job(name=effect.name, run_uid=plan.run_uid, launch=plan.launch, cpus=plan.cpus, folder=folder)
+        write_atomic(folder / "plan.json", plan.model_dump_json(by_alias=True, exclude_none=True))
+        self._keep(job)
+        self._start_waiting()
+
+    async def delete_job(self, run: TrainingRun, effect: DeleteJob) -> None:
+        """Ask a Job's launcher to end; its files stay for `local logs`."""
+        job = self._jobs.get(effect.name)
+        if job is None or job.uid != effect.uid or job.deleted:
+            return
+        if job.process is None or job.ended:
+            self._keep(replace(job, deleting=True, deleted=True))
+            self._on_change(run.metadata.key)
+            return
+        self._keep(replace(job, deleting=True))
+        self._spawn(self._end(job.name, grace=run.spec.termination_grace_period_seconds))
+
+    def localise(self, plan: Plan) -> Plan:
+        """The plan with claims as folders."""
+        claim, path = _claim(plan.storage.root)
+        storage = plan.storage.model_copy(update={"root": str(self._volume(claim) / path)})
+        claims = set(self._settings.volumes) | {_claim(plan.data_source or "")[0]} - {""}
+        volumes = {claim: str(self._volume(claim)) for claim in sorted(claims)}
+        return plan.model_copy(update={"volumes": volumes, "storage": storage})
+
+    async def identify(self, token: str) -> LaunchIdentity | None:
+        """The launch that was given this token."""
+        return self._tokens.get(token)
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    async def stop(self, *, kill: bool = False) -> None:
+        """End all launchers, well or at once, and wait until nothing of them is left."""
+        self._closing = True
+        for job in list(self._jobs.values()):
+            if job.process is not None and not job.ended:
+                job.process.send(signal.SIGKILL if kill else signal.SIGTERM)
+        while self._watchers:
+            await asyncio.wait(self._watchers)
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _volume(self, claim: str) -> Path:
+        return self._settings.volumes.get(claim, self._state.volume(claim)).absolute()
+
+    def _keep(self, job: LocalJob) -> None:
+        self._jobs[job.name] = job
+        job.save()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._watchers.add(task)
+        task.add_done_callback(self._watchers.discard)
+
+    def _start_waiting(self) -> None:
+        """Start Jobs that wait, oldest first, as far as there are cores; one always runs, however many it wants."""
+        if self._closing:
+            return
+        for job in list(self._jobs.values()):
+            if job.process is not None or job.ended or job.deleting:
+                continue
+            used = sum(each.cpus for each in self._jobs.values() if each.process is not None and not each.ended)
+            if not used or used + job.cpus <= self._settings.cpus:
+                self._start(job)
+
+    def _start(self, job: LocalJob) -> None:
+        token = secrets.token_urlsafe(32)
+        write_atomic(job.token_file, token, mode=0o600)
+        self._tokens[token] = LaunchIdentity(run_uid=job.run_uid, launch=job.launch)
+        popen = start_launcher(env=self._environment(job), log=job.log, cwd=self._settings.cwd)
+        process = identify(popen.pid)
+        self._keep(replace(job, process=process, running_since=self._clock.now().isoformat()))
+        self._spawn(self._watch(job.name, popen))
+
+    def _environment(self, job: LocalJob) -> dict[str, str]:
+        run = self._runs[job.run_uid]
+        return {
+            **os.environ,
+            **{variable.name: variable.value for variable in run.spec.env},
+            "PYTHONUNBUFFERED": "1",
+            "OMP_NUM_THREADS": str(job.cpus),
+            ENV_RUN_UID: job.run_uid,
+            ENV_LAUNCH: str(job.launch),
+            "TRAINMASTER_PLAN": (job.path / "plan.json").read_text(encoding="utf-8"),
+            "TRAINMASTER_REPORT_URL": self._settings.report_url,
+            "TRAINMASTER_TOKEN_FILE": str(job.token_file),
+            "TRAINMASTER_TERMINATION_LOG": str(job.termination_log),
+            "TRAINMASTER_LOCK_FILE": str(self._state.trainer_lock(job.run_uid)),
+        }
+
+    async def _watch(self, name: str, popen: Popen[bytes]) -> None:
+        process = self._jobs[name].process
+        if process is not None:
+            await process.gone()
+        code = popen.wait()
+        await self._ended(name, exit_code=code if code >= 0 else 128 - code)
+
+    def _take_over(self, job: LocalJob) -> None:
+        """A Job whose process was an earlier driver's: its launcher was told to end when that one died."""
+        if job.process is not None:
+            self._spawn(self._outlive(job.name, job.process))
+
+    async def _outlive(self, name: str, process: ProcessId) -> None:
+        if process.send(signal.SIGTERM):
+            await process.gone()
+        await self._ended(name, exit_code=None)
+
+    async def _end(self, name: str, *, grace: float) -> None:
+        process = self._jobs[name].process
+        if process is None or not process.send(signal.SIGTERM):
+            return
+        try:
+            async with asyncio.timeout(grace + KILL_MARGIN_SECONDS):
+                await process.gone()
+        except TimeoutError:
+            logger.warning("launch %s did not end within %g s; killing it", name, grace + KILL_MARGIN_SECONDS)
+            process.send(signal.SIGKILL)
+
+    async def _ended(self, name: str, *, exit_code: int | None) -> None:
+        """Take note of a launcher's end, once nothing of its launch runs any more."""
+        job = self._jobs[name]
+        while left := list(strays(run_uid=job.run_uid, launch=job.launch)):
+            for process in left:
+                logger.warning("launch %s left process %d behind; ending it", name, process.pid)
+                process.send(signal.SIGKILL)
+            await asyncio.sleep(POLL_SECONDS)
+        job = self._jobs[name]
+        self._keep(replace(job, ended=True, exit_code=exit_code, deleted=job.deleting))
+        run = self._runs.get(job.run_uid)
+        if run is not None:
+            self._on_change(run.metadata.key)
+        self._start_waiting()
+
+
+def _claim(uri: str) -> tuple[str, str]:
+    """Claim and path of a `pvc://` address; two empty strings for any other."""
+    if not uri.startswith(CLAIM_SCHEME):
+        return "", ""
+    claim, _, path = uri.removeprefix(CLAIM_SCHEME).partition("/")
+    return claim, path

@@ -1,0 +1,113 @@
+"""The state directory: where local mode keeps everything, and who may use a run in it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from trainmaster.api.errors import TrainmasterError
+from trainmaster.api.objects import Key
+
+
+class StateDirError(TrainmasterError):
+    """The state directory cannot be used."""
+
+
+class RunLockedError(TrainmasterError):
+    """Another process is running this run."""
+
+
+class StateDir:
+    """Folders under one root; made when first asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    def prepare(self) -> None:
+        """Make the folder and prove that it can be written. Raises StateDirError."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root) as probe:
+                probe.write(b"probe")
+        except OSError as error:
+            message = (
+                f"state directory {self.root}: {error.strerror}; name another with --state-dir or TRAINMASTER_STATE_DIR"
+            )
+            raise StateDirError(message) from error
+
+    @property
+    def objects(self) -> Path:
+        """TrainingRuns as JSON."""
+        return self.root / "objects"
+
+    @property
+    def series(self) -> Path:
+        """What launchers reported."""
+        return self.root / "series"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """The MLflow backend of local mode."""
+        return f"sqlite:///{self.root / 'mlflow.db'}"
+
+    def volume(self, claim: str) -> Path:
+        """The folder that stands for a claim."""
+        return self.root / "volumes" / claim
+
+    def jobs(self, run_uid: str) -> Path:
+        """Folders of a run's Jobs."""
+        return self.root / "jobs" / run_uid
+
+    def trainer_lock(self, run_uid: str) -> Path:
+        """Held by a launcher and its training process: never two of one run."""
+        return self.jobs(run_uid) / "trainer.lock"
+
+    def lock_run(self, key: Key) -> RunLock:
+        """Take a run for this process. Raises RunLockedError when another has it."""
+        path = self.root / "locks" / f"{key.namespace}.{key.name}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return RunLock(path, key)
+
+
+class RunLock:
+    """An exclusive lock on a run, until `release` or the end of the process, however it comes."""
+
+    def __init__(self, path: Path, key: Key) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._fd, 32).decode(errors="replace").strip()
+            os.close(self._fd)
+            message = f"{key} is being run already, by process {holder or 'unknown'}: wait for it, or interrupt it"
+            raise RunLockedError(message) from None
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Give the run back."""
+        os.close(self._fd)
+
+
+def write_atomic(path: Path, text: str, *, mode: int = 0o644) -> None:
+    """Replace a file as a whole: after a crash at any moment it holds the old or the new text.
+
+    Raises StateDirError when the disk is full or the folder cannot be written; the old text then stands.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch(mode)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        message = f"{path}: {error.strerror}; nothing is lost, free space or permissions and run the same command again"
+        raise StateDirError(message) from error

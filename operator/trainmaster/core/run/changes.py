@@ -1,0 +1,24 @@
+"""Which changes of status must be written now, and which can wait for the next write."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from trainmaster.api.trainingrun import TrainingRunStatus
+
+QUIET_WRITE_SECONDS = 10
+"""Steady state writes one status per run at most this often (DESIGN 3.7): etcd is not a time series database."""
+
+PATIENT_FIELDS = {"progress", "metrics", "checkpoint", "health"}
+"""Fields whose news can wait: they tell how training goes, not what was decided."""
+
+
+def write_due(
+    before: TrainingRunStatus, after: TrainingRunStatus, *, last_write: datetime | None, now: datetime
+) -> datetime | None:
+    """When to write `after`: now when it matters, later when only progress changed, None when nothing did."""
+    if before == after:
+        return None
+    if before.model_dump(exclude=PATIENT_FIELDS) != after.model_dump(exclude=PATIENT_FIELDS) or last_write is None:
+        return now
+    return max(now, last_write + timedelta(seconds=QUIET_WRITE_SECONDS))

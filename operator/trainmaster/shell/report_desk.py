@@ -1,0 +1,137 @@
+"""Where reports arrive: who may say what, what is kept of it, and what is answered. Knows nothing of HTTP.
+
+The desk answers from committed status only: a replica that lost its lease can say nothing new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from trainmaster.api.plan import PROTOCOL, Plan
+from trainmaster.api.protocol import EntryType, Reply, Report
+from trainmaster.api.trainingrun import TrackingStatus, TrainingRun
+from trainmaster.core.run.plan import build_plan
+from trainmaster.core.series import Point
+from trainmaster.core.snapshot import TrainerState
+from trainmaster.ports.clock import Clock
+from trainmaster.ports.identity import LaunchIdentity
+from trainmaster.ports.series import KINDS, SeriesStore
+
+REPORT_SECONDS = 5.0
+"""Pace that launchers are asked for."""
+
+
+class RefusedError(Exception):
+    """A report that is not taken; `status` is the HTTP status that says why."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Header:
+    """The newest report of a launch, and how fast it trains."""
+
+    report: Report
+    first_step: int
+    first_seen: datetime
+    steps_per_second: float | None = None
+
+
+class ReportDesk:
+    """Takes reports, keeps their entries in the series store, and knows the state of each run's trainer."""
+
+    def __init__(
+        self,
+        *,
+        series: SeriesStore,
+        clock: Clock,
+        find_run: Callable[[str], TrainingRun | None],
+        localise: Callable[[Plan], Plan],
+        on_report: Callable[[TrainingRun], None],
+    ) -> None:
+        self._series = series
+        self._clock = clock
+        self._find_run = find_run
+        self._localise = localise
+        self._on_report = on_report
+        self._headers: dict[str, Header] = {}
+        self._tracking: dict[tuple[str, int], TrackingStatus] = {}
+
+    def take(self, identity: LaunchIdentity, report: Report) -> Reply:
+        """Take one report. Raises RefusedError when it may not be taken, SeriesError when it cannot be kept."""
+        run = self._check(identity, report)
+        status = run.status
+        have_seq = self._series.take(
+            run.metadata.uid, rerun=status.reruns, launch=report.launch, entries=report.entries
+        )
+        self._note(report)
+        self._on_report(run)
+        return Reply(
+            have_seq=have_seq, plan=self._localise(build_plan(run, status)), next_report_seconds=REPORT_SECONDS
+        )
+
+    def _check(self, identity: LaunchIdentity, report: Report) -> TrainingRun:
+        if report.protocol != PROTOCOL:
+            raise RefusedError(426, f"protocol {report.protocol} is not spoken here; this operator speaks {PROTOCOL}")
+        if (report.run_uid, report.launch) != (identity.run_uid, identity.launch):
+            raise RefusedError(403, f"the token is of launch {identity.launch} of run {identity.run_uid}")
+        run = self._find_run(report.run_uid)
+        if run is None or report.launch != run.status.launch or run.status.plan is None:
+            current = run.status.launch if run else None
+            raise RefusedError(410, f"launch {report.launch} is not current; that is {current}")
+        return run
+
+    def _note(self, report: Report) -> None:
+        now, known = self._clock.now(), self._headers.get(report.run_uid)
+        if known is None or known.report.launch != report.launch or report.step < known.first_step:
+            self._headers[report.run_uid] = Header(report=report, first_step=report.step, first_seen=now)
+            return
+        seconds, steps = (now - known.first_seen).total_seconds(), report.step - known.first_step
+        rate = steps / seconds if seconds > 0 and steps > 0 else known.steps_per_second
+        self._headers[report.run_uid] = replace(known, report=report, steps_per_second=rate)
+
+    def trainer_state(self, run: TrainingRun) -> TrainerState | None:
+        """What the newest launch has reported; after a restart of this process, what the series kept of it."""
+        uid, rerun, launch = run.metadata.uid, run.status.reruns, run.status.launch
+        header = self._headers.get(uid)
+        entries = self._series.entries(uid, rerun=rerun, launch=launch)
+        current = header if header is not None and header.report.launch == launch else None
+        if current is None and not entries:
+            return None
+        checkpoints = [e.checkpoint for e in entries if e.checkpoint is not None]
+        crashes = [e.crash for e in entries if e.type == EntryType.CRASH and e.crash is not None]
+        verdicts = [e.verdict for e in entries if e.verdict is not None]
+        report = current.report if current else None
+        return TrainerState(
+            launch=launch,
+            generation=report.generation if report else 1,
+            phase=report.phase if report else "starting",
+            step=report.step if report else max((c.step for c in checkpoints), default=0),
+            epoch=report.epoch if report else max((c.epoch for c in checkpoints), default=0),
+            total_steps=report.total_steps if report else None,
+            total_epochs=report.total_epochs if report else None,
+            steps_per_second=current.steps_per_second if current else None,
+            crashes=len(crashes),
+            last_crash=crashes[-1].lines[-1] if crashes and crashes[-1].lines else "",
+            checkpoint=checkpoints[-1] if checkpoints else None,
+            applied={e.directive: e.step or 0 for e in entries if e.type == EntryType.APPLIED and e.directive},
+            verdict=verdicts[-1] if verdicts else None,
+        )
+
+    def points(self, run: TrainingRun) -> tuple[Point, ...]:
+        """All points of this rerun, oldest step first."""
+        uid, rerun = run.metadata.uid, run.status.reruns
+        points = [point for kind in KINDS for point in self._series.points(uid, rerun=rerun, kind=kind)]
+        return tuple(sorted(points, key=lambda point: (point.step, point.generation)))
+
+    def tracking(self, run: TrainingRun) -> TrackingStatus | None:
+        """Where the metrics of this rerun are tracked, if a tracker has said so."""
+        return self._tracking.get((run.metadata.uid, run.status.reruns), run.status.mlflow)
+
+    def tracked(self, uid: str, *, rerun: int, where: TrackingStatus) -> None:
+        """Note where the metrics of a rerun are tracked."""
+        self._tracking[uid, rerun] = where
