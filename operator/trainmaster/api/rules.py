@@ -97,7 +97,7 @@ def _unknown_field(location: Location, detail: ErrorDetails) -> Problem:
         return Problem(path=path, value=detail["input"], message=PLANNED_MESSAGE, hint=PLANNED_HINT, about_name=True)
     name = str(location[-1])
     siblings = _fields_at(location[1:-1])
-    elsewhere = [place for place in _places() if place.rsplit(".", 1)[-1] == name]
+    elsewhere = known_places(name)
     near = nearest(name, siblings)
     if elsewhere and (near is None or fold(near) != fold(name)):
         hint = f"it belongs at {' or '.join(elsewhere)}"
@@ -114,6 +114,11 @@ def _fields_at(location: Location) -> frozenset[str]:
     for step in location:
         node = node["items"] if isinstance(step, int) else node["properties"][step]
     return frozenset(node.get("properties", {}))
+
+
+def known_places(name: str) -> tuple[str, ...]:
+    """Paths of the fields and hyperparameters that have this name."""
+    return tuple(place for place in _places() if place.rsplit(".", 1)[-1] == name)
 
 
 @lru_cache(maxsize=1)

@@ -68,6 +68,8 @@ def explain(error: ErrorDetails) -> tuple[str, str]:
         hint = ""
     if kind == "string_type" and isinstance(given, dict | list):
         hint = ""
+    if kind == "bool_type" and isinstance(given, str):
+        hint = "without quotes; YAML 1.2 takes yes, no, on and off for words"
     if kind == "literal_error":
         hint = _did_you_mean(str(given), context["expected"])
     return message.format_map(context), hint
@@ -95,5 +97,8 @@ def fold(name: str) -> str:
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The one of these names that was probably meant; None when none is near."""
     by_fold = {fold(candidate): candidate for candidate in sorted(names)}
+    by_initials = {"".join(word[:1] for word in candidate.split("_")): candidate for candidate in by_fold.values()}
+    if len(name) > 1 and name in by_initials:  # lr, wd
+        return by_initials[name]
     near = difflib.get_close_matches(fold(name), list(by_fold), n=1, cutoff=NEAR_ENOUGH)
     return by_fold[near[0]] if near else None
