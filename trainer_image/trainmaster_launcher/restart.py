@@ -1,0 +1,60 @@
+"""What answers a crash: a restart in place, after a pause, or the end of the launch. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainmaster_launcher.outcome import CRASHED, FAILED, REPEATED_CRASH, CrashSignature, Verdict
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crash:
+    """One crash of this launch, as far as the answer depends on it."""
+
+    signature: CrashSignature
+    stepped: bool
+    """Whether the process had made a training step."""
+    progressed: bool
+    """Whether it came further than every process of this launch before it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Restart:
+    """Start the process again, after a pause in seconds."""
+
+    delay: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeaseUsedUp:
+    """No restart is left, unless the operator renews the lease; else this is the verdict."""
+
+    verdict: Verdict
+
+
+Answer = Restart | LeaseUsedUp | Verdict
+
+
+def answer_crash(
+    crash: Crash,
+    *,
+    previous: Crash | None,
+    fruitless: int,
+    restarts: int,
+    lease: int,
+    backoff_first: float,
+    backoff_last: float,
+) -> Answer:
+    """The answer to a crash.
+
+    `previous` is the crash before it in this pod, `fruitless` the number of crashes in a row, with this one, that came
+    no further than those before; `restarts` is how often this launch restarted already, `lease` how often it may.
+    """
+    if previous is not None and not crash.stepped and not previous.stepped and crash.signature == previous.signature:
+        message = f"the same crash twice before the first step: {crash.signature}"
+        return Verdict(outcome=FAILED, reason=REPEATED_CRASH, message=message)
+    if restarts >= lease:
+        message = f"crashed after {restarts} restarts in place of {lease} allowed: {crash.signature}"
+        return LeaseUsedUp(verdict=Verdict(outcome=FAILED, reason=CRASHED, message=message))
+    doublings = min(max(fruitless - 1, 0), 16)
+    return Restart(delay=min(backoff_first * 2**doublings, backoff_last))
