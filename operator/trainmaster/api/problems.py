@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -9,6 +10,9 @@ from typing import Final, Literal
 Severity = Literal["error", "warning"]
 ERROR: Final = "error"
 WARNING: Final = "warning"
+
+SHOWN_CHARACTERS: Final = 60
+"""Of a value in a message: enough to know it again, short enough for one line."""
 
 Location = tuple[str | int, ...]
 """Where a value is in an object: names of fields and indices of lists, from the root."""
@@ -35,10 +39,27 @@ class Problem:
     line: int = 0
     column: int = 0
 
+    def __str__(self) -> str:
+        """All but the place, in one line: `spec.x: must be at least 1 (got 0); the way out`."""
+        where = f"{self.path}: " if self.path else ""
+        got = "" if self.value is None else f" (got {show(self.value)})"
+        way_out = f"; {self.hint}" if self.hint else ""
+        return f"{where}{self.message}{got}{way_out}"
+
     @property
     def is_error(self) -> bool:
         """Whether it makes the manifest unusable."""
         return self.severity == ERROR
+
+
+def show(value: object) -> str:
+    """A value as a message quotes it: JSON, cut where it is long."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    text = json.dumps(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
 def errors(problems: Iterable[Problem]) -> tuple[Problem, ...]:
@@ -55,5 +76,5 @@ def field_path(location: Location) -> str:
         elif step.replace("_", "").replace("-", "").isalnum():
             path += f".{step}" if path else step
         else:
-            path += f'["{step}"]'
+            path += f"[{json.dumps(step)}]"
     return path

@@ -1,0 +1,68 @@
+"""The program `trainmaster`: its commands, and what becomes of an error that nobody caught."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from trainmaster import __version__
+from trainmaster.api.errors import TrainmasterError
+from trainmaster.cli.crds import crds
+from trainmaster.cli.exits import EXIT_INTERRUPTED, EXIT_REFUSED
+from trainmaster.cli.output import printable, stderr
+from trainmaster.cli.validate import validate
+
+app = typer.Typer(
+    name="trainmaster",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Tab completion: [b]trainmaster --install-completion[/]. Exit codes: 0 well, 1 a run failed, "
+    "2 refused input, 130 interrupted.",
+)
+
+
+def _print_version(value: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
+    if value:
+        typer.echo(f"trainmaster {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def trainmaster(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Train PyTorch models from manifests, and keep the training healthy.
+
+    [bold]Begin here[/]
+
+      trainmaster validate examples/market.yaml     judge a manifest
+
+      trainmaster crds | kubectl apply -f -          prepare a cluster
+    """
+
+
+# Commands. One that needs MLflow, aiohttp or torch imports them in its own body: `--help` must stay quick.
+app.command("validate", rich_help_panel="Manifests")(validate)
+app.command("crds", rich_help_panel="Manifests")(crds)
+
+
+def main() -> None:
+    """Runs the program; errors that a person can mend end it with one line and exit code 2."""
+    try:
+        app()
+    except TrainmasterError as error:
+        stderr().print(f"error: {printable(str(error))}", style="bold red")
+        sys.exit(EXIT_REFUSED)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()
