@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from pydantic import Field
+
 from trainmaster.api.base import OpenModel, Time
 
 READY: Final = "Ready"
@@ -113,9 +115,9 @@ EXIT_CONFIGURATION: Final = 78
 class Condition(OpenModel):
     """One condition of an object, as the Kubernetes API conventions define it."""
 
-    type: str
-    status: ConditionStatus
-    reason: str
-    message: str = ""
-    last_transition_time: Time
-    observed_generation: int = 0
+    type: str = Field(description="What it is about.")
+    status: ConditionStatus = Field(description="True, False or Unknown.")
+    reason: str = Field(description="Why, in one word.")
+    message: str = Field("", description="Why, for people.")
+    last_transition_time: Time = Field(description="When `status` last changed.")
+    observed_generation: int = Field(0, description="Generation of the spec that it is about.")

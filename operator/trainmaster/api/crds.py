@@ -71,6 +71,7 @@ def training_run_crd() -> dict[str, Any]:
     status["default"] = {"observedGeneration": NO_GENERATION}
     spec = structural_schema(TrainingRunSpec)
     _require_descriptions(spec, path="spec")
+    _require_descriptions(status, path="status")
     return _crd(
         kind=TrainingRun,
         plural="trainingruns",
@@ -161,7 +162,7 @@ def _node(schema: Schema, place: tuple[str, ...]) -> Schema:
 
 
 def _require_descriptions(node: Schema, *, path: str) -> None:
-    """A spec field that `kubectl explain` cannot explain is not finished."""
+    """A field that `kubectl explain` cannot explain is not finished."""
     if "description" not in node:
         message = f"{path} has no description: give its Field(...) one"
         raise NotStructuralError(message)

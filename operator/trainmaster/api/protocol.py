@@ -47,12 +47,11 @@ class EntryType:
 class CheckpointManifest(OpenModel):
     """One complete checkpoint: a file, its hash, and where in training it was taken."""
 
-    path: str
-    """Relative to the storage root: `<launch>/<file>`."""
-    step: int = Field(ge=0)
-    epoch: int = Field(ge=0)
-    sha256: str
-    size_bytes: int = Field(ge=0)
+    path: str = Field(description="File, relative to the storage root: `<launch>/<file>`.")
+    step: int = Field(ge=0, description="Optimiser steps done when it was taken.")
+    epoch: int = Field(ge=0, description="Epoch in which it was taken.")
+    sha256: str = Field(description="SHA-256 of the file, in hexadecimal digits.")
+    size_bytes: int = Field(ge=0, description="Size of the file.")
 
 
 class Crash(OpenModel):

@@ -110,6 +110,7 @@ def _rewrite(node: Schema, *, definitions: dict[str, Schema], inside: tuple[str,
         raise NotStructuralError(message)
     if "items" in out:
         # Lists are replaced whole by GitOps tools: a default filled into an item shows as drift for ever.
+        out.setdefault("x-kubernetes-list-type", "atomic")
         out["items"] = _rewrite(out["items"], definitions=definitions, inside=inside, defaults=False)
     _check(out)
     return out

@@ -208,70 +208,70 @@ class TrainingRunSpec(ApiModel):
 class PlannedDirective(OpenModel):
     """A correction of this rerun; kept for its whole life, since a launch from an older checkpoint needs it again."""
 
-    id: str
-    generation: int
-    reason: str = ""
-    at_step: int | None = None
-    set: dict[str, str] = Field(default_factory=dict)
+    id: str = Field(description="Name of the decision that it carries out.")
+    generation: int = Field(description="Plan generation that it opens.")
+    reason: str = Field("", description="Why, in one word.")
+    at_step: int | None = Field(None, description="Step before which it takes effect.")
+    set: dict[str, str] = Field(default_factory=dict, description="Absolute values of hyperparameters.")
 
 
 class PlanStatus(OpenModel):
     """The plan in force."""
 
-    generation: int
-    base_generation: int
-    """Generation of the rerun's first plan."""
-    hyperparameters: dict[str, str]
-    """Effective values: defaults, the manifest's over them, corrections over those."""
-    directives: tuple[PlannedDirective, ...] = ()
+    generation: int = Field(description="Number of the plan; rises with each.")
+    base_generation: int = Field(description="Generation of the rerun's first plan.")
+    hyperparameters: dict[str, str] = Field(
+        description="Effective values: defaults, the manifest's over them, corrections over those."
+    )
+    directives: tuple[PlannedDirective, ...] = Field(default=(), description="Corrections in force.")
 
 
 class Attempt(OpenModel):
     """One plan and how it went."""
 
-    number: int
-    cause: str
-    start_time: Time
-    launch: int
-    corrections: tuple[str, ...] = ()
-    """In words: `learning_rate 0.001 -> 0.0005`."""
-    resumed_step: int | None = None
-    outcome: str | None = None
+    number: int = Field(description="Generation of the plan.")
+    cause: str = Field(description="Reason that opened it.")
+    start_time: Time = Field(description="When it was opened.")
+    launch: int = Field(description="Launch that opened it.")
+    corrections: tuple[str, ...] = Field(default=(), description="In words: `learning_rate 0.001 -> 0.0005`.")
+    resumed_step: int | None = Field(None, description="Step of the checkpoint that it began from.")
+    outcome: str | None = Field(None, description="How it ended; absent while it runs.")
 
 
 class Decision(OpenModel):
     """One decision: written here before anything is done about it."""
 
-    id: str
-    kind: str
-    reason: str
-    state: str
-    time: Time
-    launch: int
-    generation: int = 1
-    observed_step: int | None = None
-    evidence: str = ""
-    target: dict[str, str] = Field(default_factory=dict)
-    """Absolute targets of the hyperparameters that it sets."""
-    at_step: int | None = None
-    applied_step: int | None = None
+    id: str = Field(description="Name of the decision; directives and checkpoints carry it.")
+    kind: str = Field(description="What it makes happen.")
+    reason: str = Field(description="Why it was taken, in one word.")
+    state: str = Field(description="Recorded, Done, or Observed where recovery only looks on.")
+    time: Time = Field(description="When it was taken.")
+    launch: int = Field(description="Launch that it is about.")
+    generation: int = Field(1, description="Plan generation that it is about or opens.")
+    observed_step: int | None = Field(None, description="Step at which its reason was seen.")
+    evidence: str = Field("", description="What was seen.")
+    target: dict[str, str] = Field(
+        default_factory=dict, description="Absolute targets of the hyperparameters that it sets."
+    )
+    at_step: int | None = Field(None, description="Step before which it takes effect.")
+    applied_step: int | None = Field(None, description="Step before which it took effect.")
 
 
 class Progress(OpenModel):
     """How far training is."""
 
-    epoch: int = 0
-    step: int = 0
-    total_epochs: int | None = None
-    total_steps: int | None = None
-    percent: int = 0
-    eta_seconds: int | None = None
+    epoch: int = Field(0, description="Epochs completed or under way.")
+    step: int = Field(0, description="Optimiser steps done.")
+    total_epochs: int | None = Field(None, description="Epochs to do.")
+    total_steps: int | None = Field(None, description="Steps to do.")
+    percent: int = Field(0, description="Share of the steps that is done.")
+    eta_seconds: int | None = Field(None, description="Seconds that the rest will take.")
 
 
 class Health(OpenModel):
     """What the detectors say."""
 
-    problems: tuple[str, ...] = ()
+    problems: tuple[str, ...] = Field(default=(), description="Names of the problems that are there now.")
 
 
 class CheckpointStatus(CheckpointManifest):
@@ -281,9 +281,9 @@ class CheckpointStatus(CheckpointManifest):
 class TrackingStatus(OpenModel):
     """Where the metrics are in MLflow."""
 
-    experiment_id: str
-    run_id: str
-    url: str = ""
+    experiment_id: str = Field(description="Experiment in MLflow.")
+    run_id: str = Field(description="Run in MLflow.")
+    url: str = Field("", description="Where people can look at it.")
 
 
 class TrainingRunStatus(OpenModel):
