@@ -11,7 +11,9 @@ from trainmaster import __version__
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.cli.crds import crds
 from trainmaster.cli.exits import EXIT_INTERRUPTED, EXIT_REFUSED
+from trainmaster.cli.local import app as local_app
 from trainmaster.cli.output import printable, stderr
+from trainmaster.cli.status import status
 from trainmaster.cli.validate import validate
 
 app = typer.Typer(
@@ -51,6 +53,8 @@ def trainmaster(
 # Commands. One that needs MLflow, aiohttp or torch imports them in its own body: `--help` must stay quick.
 app.command("validate", rich_help_panel="Manifests")(validate)
 app.command("crds", rich_help_panel="Manifests")(crds)
+app.add_typer(local_app, name="local", rich_help_panel="Training")
+app.command("status", rich_help_panel="This installation")(status)
 
 
 def main() -> None:

@@ -20,6 +20,8 @@ from trainmaster.api.trainingrun import TrainingRun
 
 SOURCE_WIDTH: Final = 160
 """Characters of a source line that are shown; JSON on one line can be endless."""
+UNLIMITED_WIDTH: Final = 10_000
+"""Columns of what is no terminal: a pipe or a file gets every table whole."""
 MISSING: Final = "-"
 """What a table shows where nothing is known."""
 
@@ -49,7 +51,8 @@ def stderr() -> Console:
 
 def console(stream: TextIO) -> Console:
     """A console that prints text as it is: no markup, no emoji, no colour where there is no terminal."""
-    return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    width = None if stream.isatty() else UNLIMITED_WIDTH
+    return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
 
 
 def print_data(data: object, *, output: OutputFormat) -> None:
@@ -71,24 +74,6 @@ def emit_objects(
     items = [run.to_wire() for run in runs]
     single = len(items) == 1 and not as_list
     print_data(items[0] if single else {"apiVersion": "v1", "kind": "List", "items": items}, output=output)
-
-
-def runs_table(runs: Sequence[TrainingRun]) -> Table:
-    """The printer columns of the CRD, as a table."""
-    table = plain_table("name", "phase", "progress", "loss", "health", "attempt")
-    for run in runs:
-        status = run.status
-        problems = status.health.problems if status.health else ()
-        add_row(
-            table,
-            run.metadata.name,
-            status.phase or MISSING,
-            f"{status.progress.percent}%" if status.progress else MISSING,
-            status.metrics.get("val_loss", MISSING),
-            ", ".join(problems) or MISSING,
-            status.plan.generation if status.plan else MISSING,
-        )
-    return table
 
 
 def plain_table(*columns: str) -> Table:

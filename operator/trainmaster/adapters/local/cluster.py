@@ -20,18 +20,20 @@ from trainmaster.adapters.local.state_dir import StateDir, write_atomic
 from trainmaster.api.objects import Key
 from trainmaster.api.plan import Plan
 from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
-from trainmaster.core.snapshot import CreateJob, DeleteJob, Event
+from trainmaster.core.snapshot import CreateJob, DeleteJob, Event, Owner
 from trainmaster.ports.clock import Clock
 from trainmaster.ports.cluster import Observation
 from trainmaster.ports.identity import LaunchIdentity
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.1
-"""How often a process that is not our child is looked at."""
+STRAY_SECONDS = 0.1
+"""Between two looks for processes that a launch has left behind."""
 KILL_MARGIN_SECONDS = 15
 """Beyond the grace period: the launcher gets time to send its last report."""
 CLAIM_SCHEME = "pvc://"
+SESSION = "local-session"
+"""The owner of all runs of local mode is the session that drives them: when it is interrupted, they are suspended."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,9 +50,16 @@ class LocalCluster:
     """Runs as files, Jobs as launcher processes; Jobs wait in line for cores."""
 
     def __init__(
-        self, *, state: StateDir, settings: LocalSettings, clock: Clock, on_change: Callable[[Key], None]
+        self,
+        *,
+        state: StateDir,
+        settings: LocalSettings,
+        clock: Clock,
+        on_change: Callable[[Key], None],
+        on_event: Callable[[TrainingRun, Event], None],
     ) -> None:
         self._state = state
+        self._on_event = on_event
         self._settings = settings
         self._clock = clock
         self._on_change = on_change
@@ -59,7 +68,7 @@ class LocalCluster:
         self._jobs: dict[str, LocalJob] = {}
         self._tokens: dict[str, LaunchIdentity] = {}
         self._watchers: set[asyncio.Task[None]] = set()
-        self._closing = False
+        self._interrupted = False
 
     # -- runs ---------------------------------------------------------------------------------------------------------
 
@@ -85,7 +94,7 @@ class LocalCluster:
         jobs = tuple(
             observe_job(job) for job in self._jobs.values() if job.run_uid == run.metadata.uid and not job.deleted
         )
-        return Observation(run=run, jobs=jobs, live=True)
+        return Observation(run=run, jobs=jobs, owner=Owner(uid=SESSION, suspended=self._interrupted), live=True)
 
     async def write_status(self, run: TrainingRun, status: TrainingRunStatus) -> TrainingRun:
         """Write a whole status; raises ConflictError."""
@@ -94,10 +103,12 @@ class LocalCluster:
         return fresh
 
     async def emit(self, run: TrainingRun, events: Sequence[Event]) -> None:
-        """Append to the run's list of events."""
+        """Append to the run's list of events, and tell whoever watches."""
+        for event in events:
+            self._on_event(run, event)
         lines = [
             json.dumps(
-                {"time": self._clock.now().isoformat(), "type": e.type, "reason": e.reason, "message": e.message}
+                {"time": self._clock.now().isoformat(timespec="seconds"), "type": e.type, "reason": e.reason, "message": e.message}
             )
             for e in events
         ]
@@ -150,12 +161,20 @@ class LocalCluster:
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
-    async def stop(self, *, kill: bool = False) -> None:
-        """End all launchers, well or at once, and wait until nothing of them is left."""
-        self._closing = True
-        for job in list(self._jobs.values()):
+    def interrupt(self) -> None:
+        """Suspend all runs, as their owner may: launches end well, and the next session goes on from there."""
+        self._interrupted = True
+        for run in self._runs.values():
+            self._on_change(run.metadata.key)
+
+    def kill(self) -> None:
+        """End all launchers at once; the last checkpoints stand."""
+        for job in self._jobs.values():
             if job.process is not None and not job.ended:
-                job.process.send(signal.SIGKILL if kill else signal.SIGTERM)
+                job.process.send(signal.SIGKILL)
+
+    async def close(self) -> None:
+        """Wait until nothing of any launch is left."""
         while self._watchers:
             await asyncio.wait(self._watchers)
 
@@ -175,8 +194,6 @@ class LocalCluster:
 
     def _start_waiting(self) -> None:
         """Start Jobs that wait, oldest first, as far as there are cores; one always runs, however many it wants."""
-        if self._closing:
-            return
         for job in list(self._jobs.values()):
             if job.process is not None or job.ended or job.deleting:
                 continue
@@ -244,7 +261,7 @@ class LocalCluster:
             for process in left:
                 logger.warning("launch %s left process %d behind; ending it", name, process.pid)
                 process.send(signal.SIGKILL)
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(STRAY_SECONDS)
         job = self._jobs[name]
         self._keep(replace(job, ended=True, exit_code=exit_code, deleted=job.deleting))
         run = self._runs.get(job.run_uid)

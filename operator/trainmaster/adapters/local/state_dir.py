@@ -67,9 +67,23 @@ class StateDir:
 
     def lock_run(self, key: Key) -> RunLock:
         """Take a run for this process. Raises RunLockedError when another has it."""
-        path = self.root / "locks" / f"{key.namespace}.{key.name}.lock"
+        path = self._lock_path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         return RunLock(path, key)
+
+    def is_locked(self, key: Key) -> bool:
+        """Whether a process drives this run now."""
+        try:
+            with self._lock_path(key).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    def _lock_path(self, key: Key) -> Path:
+        return self.root / "locks" / key.namespace / f"{key.name}.lock"
 
 
 class RunLock:
