@@ -10,9 +10,11 @@ import typer
 from trainmaster import __version__
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.cli.crds import crds
+from trainmaster.cli.demo import demo
 from trainmaster.cli.exits import EXIT_INTERRUPTED, EXIT_REFUSED
 from trainmaster.cli.local import app as local_app
 from trainmaster.cli.output import printable, stderr
+from trainmaster.cli.selftest import selftest
 from trainmaster.cli.status import status
 from trainmaster.cli.validate import validate
 
@@ -44,7 +46,11 @@ def trainmaster(
 
     [bold]Begin here[/]
 
-      trainmaster validate examples/market.yaml     judge a manifest
+      trainmaster demo                               train on real price bars, here and now
+
+      trainmaster validate examples/market.yaml      judge a manifest
+
+      trainmaster local run examples/market.yaml     train what it asks for, on this machine
 
       trainmaster crds | kubectl apply -f -          prepare a cluster
     """
@@ -54,6 +60,8 @@ def trainmaster(
 app.command("validate", rich_help_panel="Manifests")(validate)
 app.command("crds", rich_help_panel="Manifests")(crds)
 app.add_typer(local_app, name="local", rich_help_panel="Training")
+app.command("demo", rich_help_panel="Training")(demo)
+app.command("selftest", rich_help_panel="This installation")(selftest)
 app.command("status", rich_help_panel="This installation")(status)
 
 
