@@ -83,7 +83,7 @@ TRAINING_RUN_RULES: Final = (
         name="env-is-not-reserved",
         at=("spec", "env", ITEMS, "name"),
         rule=f"!self.startsWith('{ENV_PREFIX}')",
-        message=f"name {RESERVED_ENV}",
+        message=f"spec.env[].name {RESERVED_ENV}",
     ),
     CelRule(
         name="source-stays-inside",
