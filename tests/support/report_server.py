@@ -52,9 +52,14 @@ class ReportServer:
         """The newest entry that was taken."""
         return max(self.entries, default=0)
 
+    @property
+    def phase(self) -> str:
+        """Of the newest report."""
+        return str(self.reports[-1]["phase"]) if self.reports else ""
+
     def of_type(self, entry_type: str) -> list[Wire]:
         """The entries of a type, by number."""
-        with self._changed:
+        with self._changed:  # reentrant: conditions of wait_for may ask
             return [self.entries[seq] for seq in sorted(self.entries) if self.entries[seq]["type"] == entry_type]
 
     def take(self, report: Wire, token: str | None) -> Scripted:
