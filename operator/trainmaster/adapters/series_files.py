@@ -159,7 +159,7 @@ def _load(path: Path) -> Series:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             message = (
-                f"{path}, line {number} cannot be read ({reason}): the disk or a hand has damaged it; restore the file, "
+                f"{path}, line {number} cannot be read ({reason}): the disk or a hand damaged it; restore the file, "
                 "or move it away: launchers send again what they still have"
             )
             raise SeriesCorruptError(message) from error
