@@ -123,7 +123,7 @@ def of_this_launch(stored: Plan, own: Plan) -> Plan:
 
 
 def newest(plans: Iterable[Plan]) -> Plan:
-    """The plan of the highest generation; of equals the later one that gained steps."""
+    """The plan of the highest generation; of equals the first, unless a later one gained steps."""
     chosen: Plan | None = None
     for plan in plans:
         if chosen is None or supersedes(plan, chosen):

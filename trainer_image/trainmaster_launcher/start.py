@@ -62,7 +62,8 @@ def confirmed_plan(own: Plan, *, reporter: Reporter, loop: Loop, timings: Timing
             look_at = time.monotonic() + timings.storage_retry
             stored = _stored(own)
             if stored is not None:
-                return newest([*stored, *known])
+                # Of one generation the operator's last word comes first: it has the newest lease.
+                return newest([*reversed(known), *stored])
         if time.monotonic() > deadline:
             message = f"storage {own.root} was unreadable for {timings.storage_wait:g} s: another node may do better"
             raise RetryError(message)

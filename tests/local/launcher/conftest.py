@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.support.launcher import Launcher, Wire, plan_wire, start_launcher
 from tests.support.report_server import ReportServer
 

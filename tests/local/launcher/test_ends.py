@@ -6,6 +6,7 @@ import signal
 from typing import Any
 
 import pytest
+
 from tests.local.launcher.conftest import Bench
 from tests.support.launcher import wait_until
 

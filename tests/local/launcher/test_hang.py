@@ -1,8 +1,9 @@
-"""A hang: no progress for longer than the phase allows. The stacks are taken, the process is killed, and started again."""
+"""A hang: no progress for longer than the phase allows. Stacks are taken, the process is killed and started again."""
 
 from __future__ import annotations
 
 import pytest
+
 from tests.local.launcher.conftest import Bench
 
 SHORT_LIMITS = {"starting": 20.0, "training": 1.0, "validating": 60.0, "checkpointing": 60.0, "testing": 60.0}

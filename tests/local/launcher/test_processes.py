@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -15,10 +14,8 @@ from tests.support.launcher import alive, wait_until
 
 FORKS_A_DAEMON = """
 import os, pathlib, subprocess, sys, time
-daemon = subprocess.Popen(
-    [sys.executable, "-c", "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"],
-    start_new_session=True, stdout=subprocess.PIPE,
-)
+DEAF = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+daemon = subprocess.Popen([sys.executable, "-c", DEAF], start_new_session=True, stdout=subprocess.PIPE)
 daemon.stdout.readline()
 with open(__file__ + ".daemons", "a") as file:
     file.write(f"{daemon.pid}\\n")
@@ -83,13 +80,13 @@ def test_the_training_process_holds_the_lock_when_its_launcher_is_dead(bench: Be
     lock = bench.workspace / "lock"
     plan = bench.plan(
         "import subprocess, sys; subprocess.Popen(['sleep', '600'], close_fds=False); "
-        + "import time; print('pid', __import__('os').getpid(), flush=True); time.sleep(600)"
+        "import time; print('pid', __import__('os').getpid(), flush=True); time.sleep(600)"
     )
     launcher = bench.start(plan, url=bench.serve(plan).url, TRAINMASTER_LOCK_FILE=str(lock))
     wait_until(lambda: trainer_pid(launcher.printed) > 0, what="the training process")
     probe = ["flock", "--nonblock", str(lock), "true"]
     descriptors = Path("/proc") / str(trainer_pid(launcher.printed)) / "fd"
-    assert str(lock) in {os.readlink(path) for path in descriptors.iterdir()}
+    assert str(lock) in {str(path.readlink()) for path in descriptors.iterdir()}
     assert subprocess.run(probe, check=False).returncode == 1
 
 
@@ -107,11 +104,18 @@ def tether(*arguments: str) -> list[str]:
     return [sys.executable, "-I", "-S", str(path), *arguments]
 
 
+NOTES_SIGTERM = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path(sys.argv[1]).touch(), sys.exit()))
+print('ready', flush=True)
+time.sleep(600)
+"""
+
+
 def test_the_tether_gives_any_signal_to_any_command(tmp_path: Path) -> None:
-    child = "import signal,sys,time,pathlib; signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path(sys.argv[1]).touch(), sys.exit())); print('ready', flush=True); time.sleep(600)"
     mark = tmp_path / "terminated"
     starter = "import subprocess,sys; p=subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE); p.stdout.readline()"
-    command = tether("SIGTERM", "--", sys.executable, "-c", child, str(mark))
+    command = tether("SIGTERM", "--", sys.executable, "-c", NOTES_SIGTERM, str(mark))
     subprocess.run([sys.executable, "-c", starter, *command], check=True)
     wait_until(mark.exists, what="SIGTERM after the starter's end")
 
