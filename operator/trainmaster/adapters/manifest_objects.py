@@ -79,6 +79,8 @@ def _kind_problems(kind: object) -> Iterator[Problem]:
         return
     if kind is None:
         yield Problem(path="kind", message="is required", hint=f"write kind: {KIND}")
+    elif not isinstance(kind, str):
+        yield Problem(path="kind", value=kind, message="must be a string", hint=f"write kind: {KIND}")
     elif kind in _PLANNED_KINDS:
         yield Problem(path="kind", value=kind, message=PLANNED_MESSAGE, hint="remove the object")
     elif kind in _INTERNAL_KINDS:
@@ -87,7 +89,7 @@ def _kind_problems(kind: object) -> Iterator[Problem]:
         hint = "make each of its items a document of its own, with --- between them"
         yield Problem(path="kind", value=kind, message="is not read here", hint=hint)
     else:
-        near = nearest(str(kind), [KIND])
+        near = nearest(kind, [KIND])
         hint = f'did you mean "{near}"?' if near else f"only {KIND} is judged here"
         yield Problem(path="kind", value=kind, message="is no kind of Trainmaster", hint=hint)
 

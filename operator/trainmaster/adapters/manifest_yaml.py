@@ -27,7 +27,7 @@ MAX_DEPTH: Final = 50
 """Levels of nesting: a manifest has five, and the interpreter's stack is finite."""
 
 _PREFIX: Final = "tag:yaml.org,2002:"
-_STRING: Final = f"{_PREFIX}str"
+_COLLECTIONS: Final = frozenset({f"{_PREFIX}map", f"{_PREFIX}seq"})
 _MERGE: Final = f"{_PREFIX}merge"
 
 DUPLICATE_KEY: Final = "stands twice in one mapping"
@@ -164,6 +164,8 @@ class _Reader:
         if len(at) > MAX_DEPTH:
             self._document.problems.append(_too_deep(*_position(node)))
             raise _RefusedError
+        if not isinstance(node, ScalarNode) and node.tag not in _COLLECTIONS:
+            self._refuse_tag(node, at=at)
         if isinstance(node, MappingNode):
             return self._mapping(node, at=at)
         if isinstance(node, SequenceNode):
@@ -232,12 +234,7 @@ class _Reader:
             return text.lower() == "true"
         if kind in {"int", "float"}:
             return self._number(node, at=at)
-        self._report(
-            node,
-            Problem(
-                path=field_path(at), message=f"has the tag {node.tag}, which no manifest needs", hint="remove the tag"
-            ),
-        )
+        self._refuse_tag(node, at=at)
         return None
 
     def _number(self, node: ScalarNode, *, at: Location) -> object:
@@ -259,6 +256,10 @@ class _Reader:
         except UnicodeDecodeError:
             self._report(node, Problem(path=field_path(at), message="holds half of a surrogate pair"))
             return ""
+
+    def _refuse_tag(self, node: Node, *, at: Location) -> None:
+        message = f"has the tag {node.tag}, which no manifest needs"
+        self._report(node, Problem(path=field_path(at), message=message, hint="remove the tag"))
 
     def _refuse_templates(self, node: Node, *, at: Location) -> None:
         if "${" in node.value:

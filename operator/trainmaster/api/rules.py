@@ -85,7 +85,7 @@ def _shape_problems(given: dict[str, Any]) -> Iterator[Problem]:
 def _bad(location: Location, detail: ErrorDetails) -> Problem:
     given = None if detail["type"] == "missing" else detail["input"]
     path = field_path(location)
-    if path == "spec.workload" and given in PLANNED_WORKLOADS:
+    if path == "spec.workload" and isinstance(given, str) and given in PLANNED_WORKLOADS:
         return Problem(path=path, value=given, message=PLANNED_MESSAGE, hint="take another workload")
     message, hint = explain(detail)
     return Problem(path=path, value=given, message=message, hint=hint)

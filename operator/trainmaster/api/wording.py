@@ -58,7 +58,7 @@ _CONTAINERS: Final = frozenset({"dict_type", "model_type", "model_attributes_typ
 
 def explain(error: ErrorDetails) -> tuple[str, str]:
     """Message and hint of one pydantic error, without the value."""
-    context: dict[str, Any] = dict(error.get("ctx", {}))
+    context: dict[str, Any] = {key: _short(value) for key, value in error.get("ctx", {}).items()}
     kind = error["type"]
     if kind == "string_pattern_mismatch":
         return _PATTERNS.get(context["pattern"], (f"must match {context['pattern']}", ""))
@@ -73,6 +73,11 @@ def explain(error: ErrorDetails) -> tuple[str, str]:
     if kind == "literal_error":
         hint = _did_you_mean(str(given), context["expected"])
     return message.format_map(context), hint
+
+
+def _short(value: object) -> object:
+    """A bound as people write it: 0, not 0.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _is_number(text: str) -> bool:
