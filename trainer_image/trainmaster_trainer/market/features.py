@@ -1,0 +1,136 @@
+"""Features of each bar, from that bar and the bars before it.
+
+Lags count bars, not hours: a weekend is one step. Prices enter as logarithms of ratios, so that no feature carries the
+level of the price.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from trainmaster_trainer.market.bars import Bars
+
+Floats = NDArray[np.float64]
+
+RETURN_LAGS: Final = (1, 2, 3, 5, 10, 20, 50)
+VOLATILITY_WINDOWS: Final = (5, 20, 60)
+VOLATILITY_SPAN: Final = 100
+"""Span of the exponentially weighted deviation that returns and labels are measured in."""
+VOLUME_WINDOW: Final = 50
+VOLUME_MINIMUM: Final = 10
+"""Bars with a volume that the volume's z-score needs in its window."""
+RSI_WINDOW: Final = 14
+MACD_SPANS: Final = (12, 26, 9)
+BOLLINGER_WINDOW: Final = 20
+WARM_UP: Final = max(*RETURN_LAGS, *VOLATILITY_WINDOWS)
+"""Bars at the beginning that have no complete features."""
+TINY_VOLATILITY: Final = 1e-8
+"""Stands for the volatility of a price that has not moved: far under one tick of any market."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Features:
+    """One row per bar; the first WARM_UP rows are not complete."""
+
+    names: tuple[str, ...]
+    values: Floats
+
+
+def volatility(close: Floats) -> Floats:
+    """Exponentially weighted deviation of one-bar log returns up to each bar; NaN for the first two."""
+    return pd.Series(_log_returns(close, 1)).ewm(span=VOLATILITY_SPAN).std().to_numpy(dtype=np.float64)
+
+
+def compute_features(bars: Bars) -> Features:
+    """All features of all bars. Row t depends on bars up to t only."""
+    close = np.log(bars.close)
+    sigma = np.maximum(volatility(bars.close), TINY_VOLATILITY)
+    columns = {
+        **_return_columns(bars.close, sigma),
+        **_volatility_columns(bars.close),
+        **_oscillator_columns(close, sigma),
+        "volume_z": _volume_z(bars.volume),
+        **_shape_columns(bars),
+        **_calendar_columns(bars),
+    }
+    return Features(names=tuple(columns), values=np.column_stack(list(columns.values())))
+
+
+def _log_returns(close: Floats, lag: int) -> Floats:
+    logs = np.log(close)
+    returns = np.full(len(logs), np.nan)
+    returns[lag:] = logs[lag:] - logs[:-lag]
+    return returns
+
+
+def _return_columns(close: Floats, sigma: Floats) -> dict[str, Floats]:
+    raw = {f"return_{lag}": _log_returns(close, lag) for lag in RETURN_LAGS}
+    scaled = {f"return_{lag}_scaled": raw[f"return_{lag}"] / (sigma * math.sqrt(lag)) for lag in RETURN_LAGS}
+    return {**raw, **scaled}
+
+
+def _volatility_columns(close: Floats) -> dict[str, Floats]:
+    returns = pd.Series(_log_returns(close, 1))
+    deviations = {n: returns.rolling(n).std().to_numpy(dtype=np.float64) for n in VOLATILITY_WINDOWS}
+    return {f"log_volatility_{n}": np.log(np.maximum(d, TINY_VOLATILITY)) for n, d in deviations.items()}
+
+
+def _oscillator_columns(close: Floats, sigma: Floats) -> dict[str, Floats]:
+    """RSI, MACD and Bollinger position of the log price; the last two in units of volatility."""
+    series = pd.Series(close)
+    change = series.diff()
+    gain = change.clip(lower=0).rolling(RSI_WINDOW).mean()
+    loss = (-change.clip(upper=0)).rolling(RSI_WINDOW).mean()
+    rsi = (gain / (gain + loss)).where(gain + loss > 0, 0.5)
+    fast, slow, signal = MACD_SPANS
+    macd = series.ewm(span=fast).mean() - series.ewm(span=slow).mean()
+    histogram = macd - macd.ewm(span=signal).mean()
+    middle, width = series.rolling(BOLLINGER_WINDOW).mean(), series.rolling(BOLLINGER_WINDOW).std()
+    return {
+        "rsi": rsi.to_numpy(dtype=np.float64) - 0.5,
+        "macd": macd.to_numpy(dtype=np.float64) / sigma,
+        "macd_histogram": histogram.to_numpy(dtype=np.float64) / sigma,
+        "bollinger": ((series - middle) / width.clip(lower=TINY_VOLATILITY)).to_numpy(dtype=np.float64),
+    }
+
+
+def _volume_z(volume: Floats) -> Floats:
+    """How unusual the log volume is; 0 where it is missing or its window holds too few."""
+    known = pd.Series(np.where(volume > 0, volume, np.nan))
+    logs = pd.Series(np.log(known.to_numpy(dtype=np.float64)))
+    window = logs.rolling(VOLUME_WINDOW, min_periods=VOLUME_MINIMUM)
+    z = (logs - window.mean()) / window.std().clip(lower=TINY_VOLATILITY)
+    return z.fillna(0.0).to_numpy(dtype=np.float64)
+
+
+def _shape_columns(bars: Bars) -> dict[str, Floats]:
+    high, low, opened, close = (np.log(v) for v in (bars.high, bars.low, bars.open, bars.close))
+    gap = np.full(len(close), np.nan)
+    gap[1:] = opened[1:] - close[:-1]
+    return {
+        "range": high - low,
+        "body": close - opened,
+        "gap": gap,
+        "upper_shadow": high - np.maximum(opened, close),
+        "lower_shadow": np.minimum(opened, close) - low,
+    }
+
+
+def _calendar_columns(bars: Bars) -> dict[str, Floats]:
+    """Hour of the day and day of the week, as points on a circle."""
+    seconds = bars.time.astype("datetime64[s]").astype(np.int64)
+    day = 2 * math.pi * (seconds % 86_400) / 86_400
+    # The epoch was a Thursday; the phase does not matter, only that it is the same every week.
+    week = 2 * math.pi * (seconds // 86_400 % 7) / 7
+    return {
+        "hour_sine": np.sin(day),
+        "hour_cosine": np.cos(day),
+        "weekday_sine": np.sin(week),
+        "weekday_cosine": np.cos(week),
+    }
