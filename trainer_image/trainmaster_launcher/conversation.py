@@ -90,8 +90,6 @@ class Conversation:
         return [self.plan_line("welcome")]
 
     def _progress(self, message: Progress) -> None:
-        if message.phase != self.where.phase:
-            self._urgent()
         self.where = message
         self.silence.progress((message.phase, message.step, message.epoch))
         if message.phase != "starting":

@@ -98,10 +98,6 @@ class Reporter:
             self._urgent = True
             self._condition.notify_all()
 
-    def has(self, seq: int) -> bool:
-        """Whether the operator confirmed all entries up to `seq`."""
-        return self._have >= seq
-
     def flush(self, seq: int, *, timeout: float) -> bool:
         """Tries, for `timeout` seconds, to hand over everything up to `seq`."""
         with self._condition:

@@ -30,7 +30,7 @@ from trainmaster_launcher.plan import Plan, store_plan, supersedes, with_lease
 from trainmaster_launcher.process import Ended, TrainingProcess
 from trainmaster_launcher.reports import Header, Reporter
 from trainmaster_launcher.responses import Taken
-from trainmaster_launcher.restart import Crash, LeaseUsedUp, Restart, answer_crash
+from trainmaster_launcher.restart import Crash, Restart, answer_crash
 from trainmaster_launcher.settings import OWN_VARIABLES
 from trainmaster_launcher.start import answers_of, plan_of_reply
 from trainmaster_launcher.timings import Timings
@@ -72,6 +72,7 @@ class Supervisor:
         self._channel = channel
         self._timings = timings
         self._lock = lock
+        self._have = 0
 
     def run(self) -> Verdict:
         """Trains until the launch has a verdict. Raises GoneError when the operator ends it."""
@@ -117,15 +118,9 @@ class Supervisor:
                 return self._pause(answer.delay, why=crash.signature)
             if self._loop.terminating:
                 return _disrupted()
-            if self._reporter.has(seq) or time.monotonic() > deadline:
-                return self._last_chance(answer)
+            if self._have >= seq or time.monotonic() > deadline:
+                return answer.verdict
             self._turn()
-
-    def _last_chance(self, answer: LeaseUsedUp) -> Verdict | None:
-        """The reply that has the crash may be on its way from the reporter: its lease counts."""
-        lease = self._conversation.plan.restart_lease
-        self._hear()
-        return None if self._conversation.plan.restart_lease > lease else answer.verdict
 
     def _record_crash(self, death: Death) -> int:
         signature = death.signature
@@ -161,11 +156,15 @@ class Supervisor:
     def _hear(self) -> None:
         for answer in answers_of(self._reporter):
             if isinstance(answer, Taken):
+                self._have = answer.have_seq
                 self._journal.confirm(answer.have_seq)
                 plan = plan_of_reply(answer, own=self._conversation.plan)
                 if plan is not None:
                     self._take_plan(plan)
-        self._reporter.header = Header(plan=self._conversation.plan, where=self._conversation.where)
+        old, new = self._reporter.header, Header(plan=self._conversation.plan, where=self._conversation.where)
+        self._reporter.header = new
+        if new.where.phase != old.where.phase:
+            self._reporter.urgent()
 
     def _take_plan(self, new: Plan) -> None:
         old = self._conversation.plan

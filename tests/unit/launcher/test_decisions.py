@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ LIMITS = {"starting": 900.0, "training": 300.0, "validating": 900.0, "checkpoint
 
 
 def plan(**changes: Any) -> Plan:  # noqa: ANN401 - any field of a plan
-    return parse_plan(plan_wire(__import__("pathlib").Path("/ckpt"), command=["python", "x.py"], **changes))
+    return parse_plan(plan_wire(Path("/ckpt"), command=["python", "x.py"], **changes))
 
 
 @pytest.mark.parametrize(
