@@ -2,7 +2,7 @@
 
 PyYAML reads YAML 1.1, where `5e-5` is a string, `no` is false, `010` is eight and `1:30` is ninety. Here scalars mean
 what YAML 1.2 (and JSON) says; a plain word that kubectl, which also reads YAML 1.1, would take for something else is
-reported with a warning. Duplicate keys, custom tags, non-finite numbers and `${...}` are refused; anchors, aliases and
+reported with a warning (`yaml_1_1`). Duplicate keys, custom tags, non-finite numbers and `${...}` are refused; anchors, aliases and
 merge keys are followed, up to a bound.
 """
 
@@ -19,6 +19,7 @@ from typing import Any, Final
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from trainmaster.adapters.yaml_1_1 import ambiguity
 from trainmaster.api.problems import WARNING, Location, Problem, field_path
 
 MAX_NODES: Final = 20_000
@@ -33,9 +34,6 @@ _MERGE: Final = f"{_PREFIX}merge"
 DUPLICATE_KEY: Final = "stands twice in one mapping"
 TEMPLATE: Final = "holds a template `${...}`, which nothing here fills in"
 TEMPLATE_HINT: Final = "write the value itself; Flux's substitution would replace it before Trainmaster sees it"
-
-_BOOLEAN_1_1: Final = re.compile(r"y|yes|n|no|on|off", re.IGNORECASE)
-_OCTAL_1_1: Final = re.compile(r"[-+]?0[0-7_]+")
 
 
 class _Loader(yaml.SafeLoader):
@@ -218,7 +216,9 @@ class _Reader:
         if not isinstance(node, ScalarNode):
             self._report(node, Problem(path=field_path(at), message="has a name that is no plain text"))
             return None
-        self._refuse_templates(node, at=(*at, node.value))
+        here = (*at, str(node.value))
+        self._refuse_templates(node, at=here)
+        self._warn_of_yaml_1_1(node, at=here, about_name=True)
         return str(node.value)
 
     def _scalar(self, node: ScalarNode, *, at: Location) -> object:
@@ -265,20 +265,18 @@ class _Reader:
         if "${" in node.value:
             self._report(node, Problem(path=field_path(at), value=node.value, message=TEMPLATE, hint=TEMPLATE_HINT))
 
-    def _warn_of_yaml_1_1(self, node: ScalarNode, *, at: Location) -> None:
-        if node.style is not None:
-            return
-        text = str(node.value)
-        if _BOOLEAN_1_1.fullmatch(text):
-            seen, here = ("true" if text.lower() in {"y", "yes", "on"} else "false"), json.dumps(text)
-            hint = f'quote it ("{text}") if it is a word, write {seen} if it is none'
-        elif _OCTAL_1_1.fullmatch(text):
-            seen, here = str(int(text.replace("_", ""), 8)), text.lstrip("+-0_") or "0"
-            hint = "quote it if it is a word, leave the leading zero out if it is a number"
-        else:
-            return
-        message = f"is read as {seen} by kubectl, but as {here} by YAML 1.2"
-        self._report(node, Problem(path=field_path(at), value=text, message=message, hint=hint, severity=WARNING))
+    def _warn_of_yaml_1_1(self, node: ScalarNode, *, at: Location, about_name: bool = False) -> None:
+        found = ambiguity(node.value) if node.style is None else None
+        if found is not None:
+            problem = Problem(
+                path=field_path(at),
+                value=str(node.value),
+                message=found.message,
+                hint=found.hint,
+                severity=WARNING,
+                about_name=about_name,
+            )
+            self._report(node, problem)
 
     def _report(self, node: Node, problem: Problem) -> None:
         line, column = _position(node)
