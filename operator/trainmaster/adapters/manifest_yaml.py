@@ -2,8 +2,8 @@
 
 PyYAML reads YAML 1.1, where `5e-5` is a string, `no` is false, `010` is eight and `1:30` is ninety. Here scalars mean
 what YAML 1.2 (and JSON) says; a plain word that kubectl, which also reads YAML 1.1, would take for something else is
-reported with a warning (`yaml_1_1`). Duplicate keys, custom tags, non-finite numbers and `${...}` are refused; anchors, aliases and
-merge keys are followed, up to a bound.
+reported with a warning (`yaml_1_1`). Duplicate keys, custom tags, non-finite numbers and `${...}` are refused; anchors,
+aliases and merge keys are followed, up to a bound.
 """
 
 from __future__ import annotations
