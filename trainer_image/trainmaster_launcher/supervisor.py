@@ -203,6 +203,8 @@ class Supervisor:
         if len(plan.encode()) <= MAX_ENVIRONMENT_PLAN:
             environment["TRAINMASTER_PLAN"] = plan
         environment["TRAINMASTER_SOCKET"] = str(self._channel.path)
+        # Into a pipe Python writes by the block: what a killed process printed last would be lost.
+        environment.setdefault("PYTHONUNBUFFERED", "1")
         return environment | python_path(environment)
 
     def _entry(self, entry_type: str) -> Entry:
