@@ -69,7 +69,8 @@ class ReportServer:
             self.tokens.append(token)
             scripted = self.script(report)
             if scripted is None:
-                self._keep(report["entries"])
+                if report["afterSeq"] <= self.have_seq:
+                    self._keep(report["entries"])
                 reply = {"protocol": 1, "haveSeq": self.have_seq, "plan": self.plan, "nextReportSeconds": self.pace}
                 scripted = Scripted(status=200, body=json.dumps(reply).encode())
             self._changed.notify_all()

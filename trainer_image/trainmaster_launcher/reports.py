@@ -40,7 +40,7 @@ class Header:
     plan: Plan
     where: Progress
 
-    def to_wire(self, *, last_seq: int) -> dict[str, Any]:
+    def to_wire(self, *, last_seq: int, after_seq: int) -> dict[str, Any]:
         """The report without its entries."""
         wire = {
             "protocol": PROTOCOL,
@@ -53,6 +53,7 @@ class Header:
             "totalSteps": self.where.total_steps,
             "totalEpochs": self.where.total_epochs,
             "lastSeq": last_seq,
+            "afterSeq": after_seq,
         }
         return {name: value for name, value in wire.items() if value is not None}
 
@@ -137,7 +138,9 @@ class Reporter:
 
     def _send(self, batch: list[Entry]) -> Response:
         last_seq = self._journal.last_seq if self._journal else 0
-        report = self.header.to_wire(last_seq=last_seq) | {"entries": [entry.to_wire() for entry in batch]}
+        report = self.header.to_wire(last_seq=last_seq, after_seq=self._have) | {
+            "entries": [entry.to_wire() for entry in batch]
+        }
         body = json.dumps(report, separators=(",", ":"), allow_nan=False).encode()
         response = self._client.post(self._url, body)
         if not isinstance(response, Elsewhere):

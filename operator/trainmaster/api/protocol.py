@@ -113,6 +113,9 @@ class Report(OpenModel):
     total_epochs: int | None = Field(default=None, ge=0)
     last_seq: int = Field(default=0, ge=0)
     """Number of the newest entry in the journal, sent or not."""
+    after_seq: int | None = Field(default=None, ge=0)
+    """The last reply's `have_seq`, on which `entries` follow. An operator that has less lost its memory: it takes none
+    of them and answers with what it has, and the launcher sends the rest again."""
     entries: tuple[Entry, ...] = Field(default=(), max_length=MAX_ENTRIES)
 
 
