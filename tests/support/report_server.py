@@ -27,9 +27,10 @@ Script = Callable[[Wire], Scripted | None]
 class ReportServer:
     """Answers reports with `plan`; `script` may answer otherwise. Entries are kept by number, as an operator would."""
 
-    def __init__(self, plan: Wire, *, port: int = 0, pace: float = 0.1) -> None:
+    def __init__(self, plan: Wire, *, port: int = 0, pace: float = 0.1, contiguous: bool = False) -> None:
         self.plan = plan
         self.pace = pace
+        self.contiguous = contiguous
         self.script: Script = lambda _report: None
         self.reports: list[Wire] = []
         self.entries: dict[int, Wire] = {}
@@ -49,8 +50,10 @@ class ReportServer:
 
     @property
     def have_seq(self) -> int:
-        """The newest entry that was taken."""
-        return max(self.entries, default=0)
+        """The newest entry that was taken; if `contiguous`, the one before the first gap."""
+        if not self.contiguous:
+            return max(self.entries, default=0)
+        return next(seq for seq in range(len(self.entries) + 1) if seq + 1 not in self.entries)
 
     @property
     def phase(self) -> str:

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
@@ -22,7 +22,17 @@ from trainmaster_launcher.journal import Journal
 from trainmaster_launcher.log import log
 from trainmaster_launcher.messages import Progress
 from trainmaster_launcher.plan import PROTOCOL, Plan
-from trainmaster_launcher.responses import Elsewhere, Failed, Gone, Refused, Response, Taken, TooLarge, backoff
+from trainmaster_launcher.responses import (
+    Elsewhere,
+    Failed,
+    Gone,
+    Refused,
+    Response,
+    Taken,
+    TooLarge,
+    backoff,
+    confirmed_seq,
+)
 from trainmaster_launcher.timings import Timings
 
 MAX_ENTRIES: Final = 500
@@ -74,6 +84,7 @@ class Reporter:
         self._journal: Journal | None = None
         self._condition = threading.Condition()
         self._have = 0
+        self._said = 0
         self._urgent = False
         self._flushing = False
         self._gone = False
@@ -114,7 +125,7 @@ class Reporter:
             batch = self._batch()
             response = self._send(batch)
             pause, patient = self._digest(response, batch)
-            self.answers.put(response)
+            self.answers.put(replace(response, have_seq=self._have) if isinstance(response, Taken) else response)
             self._wake()
             if isinstance(response, Gone):
                 with self._condition:
@@ -138,7 +149,7 @@ class Reporter:
 
     def _send(self, batch: list[Entry]) -> Response:
         last_seq = self._journal.last_seq if self._journal else 0
-        report = self.header.to_wire(last_seq=last_seq, after_seq=self._have) | {
+        report = self.header.to_wire(last_seq=last_seq, after_seq=self._said) | {
             "entries": [entry.to_wire() for entry in batch]
         }
         body = json.dumps(report, separators=(",", ":"), allow_nan=False).encode()
@@ -187,10 +198,12 @@ class Reporter:
         self._logged = None
         self._limit = min(self._limit * 2, MAX_ENTRIES)
         with self._condition:
-            self._have = response.have_seq
+            self._have = confirmed_seq(
+                said=response.have_seq, before=self._said, have=self._have, sent=batch[-1].seq if batch else 0
+            )
+            self._said = response.have_seq
             self._condition.notify_all()
-        more = self._journal is not None and self._journal.after(response.have_seq, limit=1)
-        if more and batch and response.have_seq >= batch[-1].seq:
+        if batch and self._journal is not None and self._journal.after(self._have, limit=1):
             return 0.0
         return self._jittered(response.pace)
 

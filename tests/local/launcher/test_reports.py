@@ -94,6 +94,21 @@ def test_a_server_that_loses_its_memory_gets_everything_again(bench: Bench) -> N
     assert_all_arrived_once(server, launcher)
 
 
+def test_a_server_that_counts_without_gaps_gets_what_is_kept_although_points_were_forgotten(bench: Bench) -> None:
+    port = free_port()
+    plan = bench.plan(TRAINS.replace("GATE", GATE).replace("40", "3000"))
+    launcher = bench.start(plan, url=f"http://127.0.0.1:{port}/")
+    journal = launcher.folder / "journal.jsonl"
+    wait_until(lambda: journal.exists() and b"checkpoint" in journal.read_bytes(), what="training without a server")
+    server = bench.serve(plan, port=port, contiguous=True)
+    server.wait_for(lambda: server.of_type("checkpoint") != [], what="the newest entry")
+    open_gate(bench)
+    assert launcher.wait() == 0
+    assert server.have_seq == 1
+    assert steps(server, "train") == list(range(1000, 3000))
+    assert len(server.of_type("verdict")) == 1
+
+
 def test_410_ends_the_process_at_once_and_nothing_is_written(bench: Bench) -> None:
     plan = bench.plan("import os; print('pid', os.getpid(), flush=True)" + TRAINS.replace("GATE", GATE))
     server = bench.serve(plan)

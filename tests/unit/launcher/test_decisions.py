@@ -16,7 +16,17 @@ from trainmaster_launcher.hang import MOST_PER_LOOK, Silence, exceeded_limit
 from trainmaster_launcher.messages import Done, LineError, Point, clean_metrics, parse_line
 from trainmaster_launcher.outcome import CrashSignature, Verdict, crash_signature, verdict_of_end
 from trainmaster_launcher.plan import Plan, PlanError, newest, of_this_launch, parse_plan, supersedes, wire_with_steps
-from trainmaster_launcher.responses import Elsewhere, Failed, Gone, Refused, Taken, TooLarge, backoff, read_response
+from trainmaster_launcher.responses import (
+    Elsewhere,
+    Failed,
+    Gone,
+    Refused,
+    Taken,
+    TooLarge,
+    backoff,
+    confirmed_seq,
+    read_response,
+)
 from trainmaster_launcher.restart import Answer, Crash, LeaseUsedUp, Restart, answer_crash
 from trainmaster_launcher.watch import seconds_to_save
 
@@ -211,6 +221,23 @@ def test_a_reply_that_cannot_be_read_is_a_failure(body: bytes) -> None:
 def test_a_reply_with_an_endless_pace_is_a_failure(pace: str) -> None:
     body = f'{{"haveSeq": 1, "plan": {{}}, "nextReportSeconds": {pace}}}'.encode()
     assert isinstance(read_response(200, body=body), Failed)
+
+
+@pytest.mark.parametrize(
+    ("said", "before", "have", "sent", "expected"),
+    [
+        (0, 0, 0, 0, 0),
+        (7, 0, 0, 0, 7),
+        (9, 7, 7, 9, 9),
+        (4, 4, 4, 2500, 2500),
+        (4, 4, 2500, 0, 2500),
+        (0, 9, 9, 10, 0),
+        (3, 9, 9, 0, 3),
+    ],
+    ids=["nothing", "first reply", "usual", "above a gap", "still above it", "memory lost", "a part of it lost"],
+)
+def test_what_need_not_be_sent_again(*, said: int, before: int, have: int, sent: int, expected: int) -> None:
+    assert confirmed_seq(said=said, before=before, have=have, sent=sent) == expected
 
 
 def test_backoff_doubles_to_its_last() -> None:
