@@ -98,8 +98,8 @@ def confirmed_seq(*, said: int, before: int, have: int, sent: int) -> int:
     """The number up to which nothing needs to be sent again, after a reply.
 
     `said` is the reply's `haveSeq`, `before` that of the reply before, `have` the result for that one, `sent` the
-    newest entry of the report. An operator that counts without gaps stays at the first number that was forgotten here: what a
-    200 took need not be sent again even so. One that says less than before has lost its memory.
+    newest entry of the report. An operator that counts without gaps stays at the first number that was forgotten here:
+    what a 200 took need not be sent again even so. One that says less than before has lost its memory.
     """
     return said if said < before else max(said, have, sent)
 
