@@ -9,6 +9,9 @@
    it is written into status as a decision, and nothing is done about it yet;
 4. *act* - the effects of those decisions that the snapshot's status already held (`run.effects`).
 
+Absence proves nothing in a cache, and what a cache shows may be over: launches, their ends and all effects come from a
+live snapshot only; from another one, `Result.look_live` asks for it.
+
 So a decision is in etcd before anything happens because of it, a crash at any point resumes it from there, and every
 effect is safe to repeat. Nothing here does I/O, reads a clock, rolls dice or logs.
 

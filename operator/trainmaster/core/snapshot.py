@@ -38,6 +38,9 @@ class ObservedJob:
     live_pods: int = 0
     """Pods that run or are still ending."""
     running_since: datetime | None = None
+    """Since when its pods run; of one that was queued again, since it left the queue."""
+    ended_at: datetime | None = None
+    """When it ended, as its cluster says; None: the moment it was seen to have ended."""
     exit_code: int | None = None
     disrupted: bool = False
     """The cluster ended it: eviction, preemption, a lost node."""
@@ -86,6 +89,16 @@ class Snapshot:
     """Where the metrics of this rerun are tracked."""
     live: bool = False
     """Read from the server just now, not from a cache: only then does absence prove anything."""
+
+    @property
+    def own_jobs(self) -> tuple[ObservedJob, ...]:
+        """Jobs of this run; others under its names are in the way, but never touched and never believed."""
+        return tuple(job for job in self.jobs if job.run_uid == self.run.metadata.uid)
+
+    @property
+    def foreign_names(self) -> frozenset[str]:
+        """Names that Jobs of others hold."""
+        return frozenset(job.name for job in self.jobs if job.run_uid != self.run.metadata.uid)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -42,5 +42,5 @@ def _norm(point: Point) -> float | None:
 
 
 def _rank(norm: float) -> float:
-    """NaN ranks above everything: no comparison with it is true."""
-    return math.inf if math.isnan(norm) else norm
+    """What is not finite ranks above everything; no comparison with NaN would be true."""
+    return norm if math.isfinite(norm) else math.inf

@@ -19,7 +19,7 @@ from trainmaster.api.trainingrun import (
 from trainmaster.core.health import Finding, examine
 from trainmaster.core.recovery.corrections import Correction, corrections_for
 from trainmaster.core.run.journal import KEPT_ATTEMPTS, close_attempt, decision_id, open_decisions, record
-from trainmaster.core.run.plan import scalar_string
+from trainmaster.core.run.plan import awaits_plan, scalar_string
 from trainmaster.core.series import Point
 
 
@@ -38,10 +38,11 @@ def heal(run: TrainingRun, status: TrainingRunStatus, *, points: Sequence[Point]
     is in flight at a time; in mode Observe it is written down as what would have been done, once per plan.
     """
     plan = status.plan
-    if run.spec.recovery.mode == "Off" or plan is None:
+    if run.spec.recovery.mode == "Off" or plan is None or awaits_plan(status):
         return status
     findings = examine([p for p in points if p.generation == plan.generation and p.kind != "test"])
-    health = Health(problems=tuple(f"{f.problem} ({f.severity}): {f.evidence}" for f in findings))
+    problems = tuple(f"{f.problem} ({f.severity}): {f.evidence}" for f in findings)
+    health = (status.health or Health()).model_copy(update={"problems": problems})
     status = status.model_copy(update={"health": health})
     wanted = _first_correctable(run, plan, findings)
     if wanted is None or open_decisions(status, DecisionKind.ADJUST):
@@ -67,7 +68,7 @@ def _decision(
     status: TrainingRunStatus, *, generation: int, wanted: Correctable, state: str, now: datetime
 ) -> Decision:
     return Decision(
-        id=decision_id(kind=DecisionKind.ADJUST, launch=status.launch, generation=generation, now=now),
+        id=decision_id(status, kind=DecisionKind.ADJUST, launch=status.launch, generation=generation, now=now),
         kind=DecisionKind.ADJUST,
         reason=wanted.finding.reason,
         state=state,

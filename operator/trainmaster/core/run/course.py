@@ -7,20 +7,21 @@ decision in status; nothing is done here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pydantic import ValidationError
 
-from trainmaster.api.conditions import DecisionKind, DecisionState, Phase, Reason
+from trainmaster.api.conditions import EXIT_CRASHED, DecisionKind, DecisionState, Phase, Reason
+from trainmaster.api.labels import job_name
 from trainmaster.api.trainingrun import Attempt, Decision, TrainingRunStatus
-from trainmaster.core.run.absorb import current_job
-from trainmaster.core.run.deadlines import exceeded, expiry, is_quick, not_before
+from trainmaster.core.run.absorb import current_job, new_launch
+from trainmaster.core.run.deadlines import backs_off, exceeded, expiry, is_quick, seconds_between
 from trainmaster.core.run.journal import KEPT_ATTEMPTS, close_attempt, decision_id, open_decisions, record, settle
-from trainmaster.core.run.outcome import Ending, classify
-from trainmaster.core.run.plan import first_plan
+from trainmaster.core.run.outcome import Ending, classify, verdict_of
+from trainmaster.core.run.plan import awaits_plan, first_plan, without_content
 from trainmaster.core.run.standing import Standing, terminal_standing
-from trainmaster.core.snapshot import ObservedJob, Snapshot
+from trainmaster.core.snapshot import ObservedJob, Snapshot, TrainerState
 
 DEADLINES = frozenset({Reason.ACTIVE_DEADLINE_EXCEEDED, Reason.SCHEDULING_DEADLINE_EXCEEDED})
 
@@ -36,11 +37,6 @@ class Course:
 
 def steer(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> Course:
     """The run's course from here."""
-    if any(job.run_uid != snapshot.run.metadata.uid for job in snapshot.jobs):
-        message = "a Job of another owner has the name that this launch needs; rename the run"
-        return Course(
-            status=status, standing=Standing(phase=Phase.PENDING, reason=Reason.NAME_CONFLICT, message=message)
-        )
     if _living(status):
         return _steer_living(snapshot, status, now)
     if _rerun_wanted(snapshot, status):
@@ -68,12 +64,23 @@ def _steer_living(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) 
     if job is None and not open_decisions(status, DecisionKind.LAUNCH):
         return _vanished(snapshot, status, now)
     reason = _why_end(snapshot, status, now)
-    if reason is None or open_decisions(status, DecisionKind.END_LAUNCH):
-        return Course(status=status, standing=_living_standing(job, ending=reason))
+    course = Course(status=status, standing=_living_standing(snapshot, status, job=job, ending=reason))
+    if reason is not None and not _is_ending(status):
+        course = _end_launch(snapshot, course, job=job, reason=reason, now=now)
+    return _end_strays(snapshot, course, now)
+
+
+def _is_ending(status: TrainingRunStatus) -> bool:
+    return any(d.launch == status.launch for d in open_decisions(status, DecisionKind.END_LAUNCH))
+
+
+def _end_launch(snapshot: Snapshot, course: Course, *, job: ObservedJob | None, reason: str, now: datetime) -> Course:
+    """End the living launch, or withdraw it if its Job is not there yet; only the server knows which."""
+    if not snapshot.live:
+        return replace(course, look_live=True)
     if job is None:
-        return _withdraw(snapshot, status, reason=reason, now=now)
-    status = _record(status, DecisionKind.END_LAUNCH, reason=reason, now=now)
-    return Course(status=status, standing=_living_standing(job, ending=reason))
+        return _withdraw(snapshot, course.status, reason=reason, now=now)
+    return replace(course, status=_record(course.status, DecisionKind.END_LAUNCH, reason=reason, now=now))
 
 
 def _why_end(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> str | None:
@@ -87,7 +94,12 @@ def _why_end(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> st
     return exceeded(run, status, now)
 
 
-def _living_standing(job: ObservedJob | None, *, ending: str | None) -> Standing:
+def _living_standing(
+    snapshot: Snapshot, status: TrainingRunStatus, *, job: ObservedJob | None, ending: str | None
+) -> Standing:
+    if job is None and _name(snapshot, status.launch) in snapshot.foreign_names:
+        message = "a Job of another owner has the name that this launch needs; rename the run"
+        return Standing(phase=Phase.PENDING, reason=Reason.NAME_CONFLICT, message=message)
     if job is None or job.state in {"Pending", "Complete", "Failed"}:
         return Standing(
             phase=Phase.PENDING, reason=ending or Reason.STARTING, message="the launch's pod is not running yet"
@@ -95,6 +107,10 @@ def _living_standing(job: ObservedJob | None, *, ending: str | None) -> Standing
     if job.state == "Suspended":
         return Standing(phase=Phase.QUEUED, reason=ending or Reason.JOB_QUEUED, message="the Job waits in a queue")
     return Standing(phase=Phase.RUNNING, reason=ending or Reason.RUNNING, message="training")
+
+
+def _name(snapshot: Snapshot, launch: int) -> str:
+    return job_name(snapshot.run.metadata.name, uid=snapshot.run.metadata.uid, launch=launch)
 
 
 def _vanished(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> Course:
@@ -111,13 +127,11 @@ def _vanished(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> C
 
 
 def _withdraw(snapshot: Snapshot, status: TrainingRunStatus, *, reason: str, now: datetime) -> Course:
-    """A launch that was recorded and is not wanted any more; its Job may exist already, only the server knows."""
-    standing = Standing(phase=Phase.PENDING, reason=reason)
-    if not snapshot.live:
-        return Course(status=status, standing=standing, look_live=True)
+    """A launch that was recorded, has no Job on the server, and is not wanted any more."""
     ids = frozenset(d.id for d in open_decisions(status, DecisionKind.LAUNCH))
     status = settle(status, ids=ids, state=DecisionState.VOID)
-    return steer(snapshot, status.model_copy(update={"launch_outcome": reason, "launch_end_time": now}), now)
+    status = status.model_copy(update={"launch_outcome": reason, "launch_end_time": now})
+    return _after(snapshot, status, ending=_ordered_ending(reason), now=now)
 
 
 # -- a launch that has ended -----------------------------------------------------------------------------------------
@@ -126,21 +140,20 @@ def _withdraw(snapshot: Snapshot, status: TrainingRunStatus, *, reason: str, now
 def _account(snapshot: Snapshot, status: TrainingRunStatus, *, job: ObservedJob, now: datetime) -> Course:
     """Take the ending of a launch into status, once, and go on from there."""
     ending = classify(job, snapshot.trainer)
+    charge = _charge(status, ending, told=_has_told(job, snapshot.trainer))
     ordered = _ordered_end(status)
-    running = max(0, int((now - status.running_time).total_seconds())) if status.running_time else 0
-    quick = is_quick(status, now) and ordered is None
+    if ordered is not None and ending.kind in {"Disrupted", "Crashed"}:
+        ending, charge = _ordered_ending(ordered), {}
+    ended_at = min(job.ended_at or now, now)
+    quick = is_quick(status, ended_at) and ordered is None
     update: dict[str, object] = {
-        "active_seconds": status.active_seconds + running,
+        "active_seconds": status.active_seconds + seconds_between(status.running_time, ended_at),
         "launch_end_time": now,
         "launch_outcome": ending.reason,
         "quick_ends": status.quick_ends + 1 if quick else 0,
         "queued_since": None,
     }
-    if ordered is not None and ending.kind in {"Disrupted", "Crashed"}:
-        update["launch_outcome"] = ordered
-        ending = _ordered_ending(ordered)
-    status = status.model_copy(update=update | _charge(status, ending, job=job))
-    return _after(snapshot, status, ending=ending, now=now)
+    return _after(snapshot, status.model_copy(update=update | charge), ending=ending, now=now)
 
 
 def _ordered_end(status: TrainingRunStatus) -> str | None:
@@ -155,14 +168,20 @@ def _ordered_ending(reason: str) -> Ending:
     return Ending(kind="Disrupted", reason=reason)
 
 
-def _charge(status: TrainingRunStatus, ending: Ending, *, job: ObservedJob) -> dict[str, object]:
+def _has_told(job: ObservedJob, trainer: TrainerState | None) -> bool:
+    """Whether the launcher had its last word, heard or not: only then does it end with exit code 1."""
+    return verdict_of(job, trainer) is not None or job.exit_code == EXIT_CRASHED
+
+
+def _charge(status: TrainingRunStatus, ending: Ending, *, told: bool) -> dict[str, object]:
     """Who pays for an ending: the user's crash budget, the cluster, or nobody.
 
-    A launcher that ends because its lease is used up has reported each of its crashes; one that died itself has not.
+    A launcher that had its last word has told each of its crashes; one that died itself is one more. No launch crashes
+    for nothing: one that told none is one, else a launcher that miscounts would be launched for ever.
     """
-    if ending.kind == "Disrupted" and ending.reason == Reason.DISRUPTED:
+    if ending.kind == "Disrupted":
         return {"disruptions": status.disruptions + 1}
-    if ending.kind == "Crashed" and job.message is None:
+    if ending.kind == "Crashed" and not (told and status.launch_crashes):
         return {"crashes": status.crashes + 1, "launch_crashes": status.launch_crashes + 1}
     return {}
 
@@ -179,8 +198,7 @@ def _after(snapshot: Snapshot, status: TrainingRunStatus, *, ending: Ending, now
 
 
 def _finish(status: TrainingRunStatus, ending: Ending, now: datetime) -> Course:
-    open_ids = frozenset(d.id for d in open_decisions(status))
-    status = settle(status, ids=open_ids, state=DecisionState.VOID)
+    status = _overtake(status, DecisionKind.LAUNCH, DecisionKind.ADJUST)
     update = {
         "phase": ending.kind,
         "completion_time": now,
@@ -191,49 +209,53 @@ def _finish(status: TrainingRunStatus, ending: Ending, now: datetime) -> Course:
     return Course(status=status.model_copy(update=update), standing=standing)
 
 
+def _overtake(status: TrainingRunStatus, *kinds: str) -> TrainingRunStatus:
+    """Status whose open decisions of these kinds are void: what they were for has ended."""
+    ids = frozenset(d.id for d in open_decisions(status, *kinds))
+    return settle(status, ids=ids, state=DecisionState.VOID)
+
+
 # -- no launch lives --------------------------------------------------------------------------------------------------
 
 
 def _start_rerun(snapshot: Snapshot, status: TrainingRunStatus) -> TrainingRunStatus:
     """A fresh series under the same object: counters and times start again, launches and generations go on."""
-    fresh = TrainingRunStatus()
+    status = _overtake(status, DecisionKind.ADJUST, DecisionKind.CLEAN_UP)
     kept: dict[str, object] = {
         "launch": status.launch,
         "launch_outcome": status.launch_outcome,
         "decisions": status.decisions,
-        "attempts": status.attempts,
+        "attempts": close_attempt(status.attempts, outcome=Reason.RERUN),
         "conditions": status.conditions,
         "observed_generation": status.observed_generation,
         "observed_rerun": snapshot.run.spec.rerun,
         "reruns": status.reruns + 1,
+        "plan": without_content(status.plan) if status.plan is not None else None,
     }
-    # The generation of the last plan is kept in a plan without content, so that the next one is higher.
-    if status.plan is not None:
-        empty = {"base_generation": status.plan.generation, "hyperparameters": {}, "directives": ()}
-        kept["plan"] = status.plan.model_copy(update=empty)
     raw = dict(status.model_extra or {})
-    return fresh.model_copy(update=kept | raw)
+    return TrainingRunStatus().model_copy(update=kept | raw)
 
 
 def _steer_finished(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> Course:
-    standing = terminal_standing(status)
+    course = _end_strays(snapshot, Course(status=status, standing=terminal_standing(status)), now)
     due = expiry(snapshot.run, status)
-    if due is None or now < due or open_decisions(status, DecisionKind.CLEAN_UP) or not snapshot.jobs:
-        return Course(status=status, standing=standing)
-    status = _record(status, DecisionKind.CLEAN_UP, reason=Reason.TTL_EXPIRED, now=now)
-    return Course(status=status, standing=standing)
+    if due is None or now < due or open_decisions(status, DecisionKind.CLEAN_UP) or not snapshot.own_jobs:
+        return course
+    if not snapshot.live:
+        return replace(course, look_live=True)
+    return replace(course, status=_record(course.status, DecisionKind.CLEAN_UP, reason=Reason.TTL_EXPIRED, now=now))
 
 
 def _steer_idle(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> Course:
     run, owner = snapshot.run, snapshot.owner
-    strays = [job for job in snapshot.jobs if not job.finished]
-    if strays or snapshot.stray_pods:
-        return _end_strays(status, strays, now)
+    if _strays(snapshot, status) or snapshot.stray_pods:
+        message = "pods of an earlier launch are ending"
+        waiting = Standing(phase=Phase.PENDING, reason=Reason.WAITING_FOR_PODS, message=message)
+        return _end_strays(snapshot, Course(status=status, standing=waiting), now)
     if run.spec.suspend or (owner is not None and (owner.suspended or owner.deleting)):
         reason = Reason.SUSPENDED if run.spec.suspend else Reason.OWNER_SUSPENDED
         return Course(status=status, standing=Standing(phase=Phase.SUSPENDED, reason=reason))
-    due = not_before(status)
-    if due is not None and now < due:
+    if backs_off(status, now):
         message = f"{status.quick_ends} launches in a row ended within a minute; the next one starts after a pause"
         return Course(status=status, standing=Standing(phase=Phase.PENDING, reason=Reason.BACK_OFF, message=message))
     if not snapshot.live:
@@ -241,49 +263,58 @@ def _steer_idle(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) ->
     return _launch(snapshot, status, now)
 
 
-def _end_strays(status: TrainingRunStatus, strays: list[ObservedJob], now: datetime) -> Course:
-    """Jobs of other launches must be gone before a new one starts: one living pod set per run."""
+def _strays(snapshot: Snapshot, status: TrainingRunStatus) -> list[ObservedJob]:
+    """Jobs that live although their launch is not, or not any more, the run's."""
+    current = status.launch if _living(status) else None
+    return [job for job in snapshot.own_jobs if not job.finished and job.launch != current]
+
+
+def _end_strays(snapshot: Snapshot, course: Course, now: datetime) -> Course:
+    """One living pod set per run, and none of a finished one; a leader that was deposed may have made another."""
+    status = course.status
     ordered = {d.launch for d in open_decisions(status, DecisionKind.END_LAUNCH)}
+    strays = [job for job in _strays(snapshot, status) if not job.deleting and job.launch not in ordered]
+    if strays and not snapshot.live:
+        return replace(course, look_live=True)
     for job in strays:
-        if job.launch not in ordered and not job.deleting:
-            status = _record(status, DecisionKind.END_LAUNCH, reason=Reason.SUPERSEDED, now=now, launch=job.launch)
-    message = "pods of an earlier launch are ending"
-    return Course(
-        status=status, standing=Standing(phase=Phase.PENDING, reason=Reason.WAITING_FOR_PODS, message=message)
-    )
+        status = _record(status, DecisionKind.END_LAUNCH, reason=Reason.SUPERSEDED, now=now, launch=job.launch)
+    return replace(course, status=status)
 
 
 def _launch(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> Course:
-    cause = _launch_cause(status)
-    update: dict[str, object] = {
-        "launch": status.launch + 1,
-        "launch_time": now,
-        "launch_outcome": None,
-        "launch_crashes": 0,
-        "running_time": None,
-        "queued_seconds": 0,
-        "queued_since": None,
-    }
-    if status.plan is None or not status.plan.hyperparameters:
-        try:
-            plan = first_plan(snapshot.run, generation=status.plan.generation + 1 if status.plan else 1)
-        except ValidationError as error:
-            problem = error.errors()[0]
-            where = ".".join(str(part) for part in problem["loc"])
-            message = f"spec.hyperparameters.{where}: {problem['msg']}; got {problem['input']!r}"
-            return _finish(status, Ending(kind="Failed", reason=Reason.INVALID_CONFIGURATION, message=message), now)
-        attempt = Attempt(number=plan.generation, cause=cause, start_time=now, launch=status.launch + 1)
+    cause, number = _launch_cause(status), status.launch + 1
+    try:
+        plan = first_plan(snapshot.run, generation=_next_generation(snapshot, status))
+    except ValidationError as error:
+        return _finish(status, _invalid(error), now)
+    update = new_launch(number, now)
+    if status.plan is None or awaits_plan(status):
+        attempt = Attempt(number=plan.generation, cause=cause, start_time=now, launch=number)
         update |= {"plan": plan, "attempts": (*status.attempts, attempt)[-KEPT_ATTEMPTS:]}
     status = _record(status.model_copy(update=update), DecisionKind.LAUNCH, reason=cause, now=now)
     return Course(status=status, standing=Standing(phase=Phase.PENDING, reason=Reason.STARTING))
 
 
+def _next_generation(snapshot: Snapshot, status: TrainingRunStatus) -> int:
+    """Higher than every plan before, even one that only its trainer still knows."""
+    known = status.plan.generation if status.plan is not None else 0
+    told = snapshot.trainer.generation if snapshot.trainer is not None else 0
+    return max(known, told) + 1
+
+
+def _invalid(error: ValidationError) -> Ending:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in ("spec", "hyperparameters", *problem["loc"]))
+    message = f"{where}: {problem['msg']}; got {problem['input']!r}"
+    return Ending(kind="Failed", reason=Reason.INVALID_CONFIGURATION, message=message)
+
+
 def _launch_cause(status: TrainingRunStatus) -> str:
     """Why the next launch is opened."""
-    if status.plan is None:
-        return Reason.FIRST_LAUNCH
-    if not status.plan.hyperparameters:
+    if status.plan is not None and awaits_plan(status):
         return Reason.RERUN
+    if status.plan is None and not status.launch:
+        return Reason.FIRST_LAUNCH
     if status.launch_outcome in {Reason.SUSPEND_REQUESTED, Reason.OWNER_SUSPENDED}:
         return Reason.RESUMED
     return status.launch_outcome or Reason.DISRUPTED
@@ -295,7 +326,7 @@ def _record(
     launch = status.launch if launch is None else launch
     generation = status.plan.generation if status.plan else 1
     decision = Decision(
-        id=decision_id(kind=kind, launch=launch, generation=generation, now=now),
+        id=decision_id(status, kind=kind, launch=launch, generation=generation, now=now),
         kind=kind,
         reason=reason,
         state=DecisionState.RECORDED,

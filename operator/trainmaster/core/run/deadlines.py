@@ -37,9 +37,20 @@ def next_deadline(run: TrainingRun, status: TrainingRunStatus) -> tuple[datetime
     return due, Reason.SCHEDULING_DEADLINE_EXCEEDED
 
 
-def is_quick(status: TrainingRunStatus, now: datetime) -> bool:
-    """Whether the newest launch, which ends now, ran for less than `QUICK_END_SECONDS`."""
-    return status.running_time is None or (now - status.running_time).total_seconds() < QUICK_END_SECONDS
+def seconds_between(start: datetime | None, end: datetime) -> int:
+    """Whole seconds from `start`, 0 when there is none or when a clock went back between."""
+    return max(0, int((end - start).total_seconds())) if start is not None else 0
+
+
+def is_quick(status: TrainingRunStatus, end: datetime) -> bool:
+    """Whether the newest launch, which ended then, ran for less than `QUICK_END_SECONDS`."""
+    return seconds_between(status.running_time, end) < QUICK_END_SECONDS
+
+
+def backs_off(status: TrainingRunStatus, now: datetime) -> bool:
+    """Whether the next launch has to wait; not after a clock went back, for nobody knows how long that would be."""
+    due = not_before(status)
+    return due is not None and status.launch_end_time is not None and status.launch_end_time <= now < due
 
 
 def not_before(status: TrainingRunStatus) -> datetime | None:

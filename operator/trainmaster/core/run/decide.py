@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from trainmaster.api.conditions import Phase
+from trainmaster.api.conditions import Phase, Reason
 from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
 from trainmaster.core.recovery.policy import heal
-from trainmaster.core.run.absorb import absorb
-from trainmaster.core.run.course import Course, steer
+from trainmaster.core.run.absorb import absorb, is_unproven
+from trainmaster.core.run.course import steer
 from trainmaster.core.run.deadlines import expiry, next_deadline, not_before
 from trainmaster.core.run.effects import effects_of
 from trainmaster.core.run.events import events_of
@@ -25,15 +25,17 @@ def decide(snapshot: Snapshot, now: datetime) -> Result:
     status = absorb(snapshot, _first_seen(run), now)
     course = steer(snapshot, status, now)
     status = course.status
-    if course.standing.phase == Phase.RUNNING:
+    if (course.standing.phase, course.standing.reason) == (Phase.RUNNING, Reason.RUNNING):
         status = heal(run, status, points=snapshot.points, now=now)
     status = with_standing(status, course.standing, generation=run.metadata.generation, now=now)
+    # A course that only a live look can settle has no effects yet: its plan may not even fit the spec any more.
+    effects = () if course.look_live else effects_of(snapshot, status)
     return Result(
         status=status,
-        effects=effects_of(snapshot, status),
+        effects=effects if snapshot.live else (),
         events=events_of(run.status, status, course.standing),
-        wake_at=_wake_at(run, course, now),
-        look_live=course.look_live,
+        wake_at=_wake_at(snapshot, status, now),
+        look_live=not snapshot.live and (course.look_live or bool(effects) or is_unproven(snapshot, status)),
     )
 
 
@@ -44,13 +46,14 @@ def _first_seen(run: TrainingRun) -> TrainingRunStatus:
     return run.status.model_copy(update={"observed_rerun": run.spec.rerun})
 
 
-def _wake_at(run: TrainingRun, course: Course, now: datetime) -> datetime | None:
+def _wake_at(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> datetime | None:
     """The next moment at which time alone changes something."""
-    status = course.status
+    moments: list[datetime | None] = []
     if status.phase in Phase.TERMINAL:
-        due = expiry(run, status)
-        return due if due is not None and due > now else None
-    moments = [not_before(status)] if status.launch_outcome is not None else []
-    deadline = next_deadline(run, status) if status.launch_outcome is None and status.launch else None
-    moments.append(deadline[0] if deadline else None)
+        moments.append(expiry(snapshot.run, status) if snapshot.own_jobs else None)
+    elif status.launch_outcome is not None:
+        moments.append(not_before(status) if status.phase == Phase.PENDING else None)
+    elif status.launch:
+        deadline = next_deadline(snapshot.run, status)
+        moments.append(deadline[0] if deadline else None)
     return min((moment for moment in moments if moment is not None and moment > now), default=None)

@@ -1,37 +1,48 @@
-"""The effects of committed decisions: only what status already held when it was read is acted on."""
+"""The effects of committed decisions: only what status already held when it was read is acted on.
+
+`decide` lets them out only from a live snapshot: a cache may lag behind a course that has changed since.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from trainmaster.api.conditions import DecisionKind
 from trainmaster.api.labels import job_name
 from trainmaster.api.trainingrun import Decision, TrainingRunStatus
 from trainmaster.core.run.journal import is_open
 from trainmaster.core.run.plan import build_plan
-from trainmaster.core.snapshot import CreateJob, DeleteJob, Effect, Snapshot
+from trainmaster.core.snapshot import CreateJob, DeleteJob, Effect, ObservedJob, Snapshot
 
 
 def effects_of(snapshot: Snapshot, status: TrainingRunStatus) -> tuple[Effect, ...]:
     """Effects of the decisions that are open in the committed status and in the new one."""
     still_open = {d.id for d in status.decisions if is_open(d)}
     committed = [d for d in snapshot.run.status.decisions if is_open(d) and d.id in still_open]
-    return tuple(effect for decision in committed for effect in _effects(snapshot, decision))
+    return tuple(effect for decision in committed for effect in _effects(snapshot, status, decision))
 
 
-def _effects(snapshot: Snapshot, decision: Decision) -> list[Effect]:
-    committed = snapshot.run.status
+def _effects(snapshot: Snapshot, status: TrainingRunStatus, decision: Decision) -> list[Effect]:
     match decision.kind:
-        case DecisionKind.LAUNCH if decision.launch == committed.launch:
-            if any(job.launch == decision.launch for job in snapshot.jobs):
-                return []
-            name = job_name(snapshot.run.metadata.name, uid=snapshot.run.metadata.uid, launch=decision.launch)
-            return [CreateJob(name=name, plan=build_plan(snapshot.run, committed))]
+        case DecisionKind.LAUNCH if decision.launch == status.launch == snapshot.run.status.launch:
+            return _creation(snapshot, decision)
         case DecisionKind.END_LAUNCH:
-            return [
-                DeleteJob(name=job.name, uid=job.uid)
-                for job in snapshot.jobs
-                if job.launch == decision.launch and not job.deleting
-            ]
+            return _deletions(job for job in snapshot.own_jobs if job.launch == decision.launch)
         case DecisionKind.CLEAN_UP:
-            return [DeleteJob(name=job.name, uid=job.uid) for job in snapshot.jobs if not job.deleting]
+            return _deletions(job for job in snapshot.own_jobs if job.launch <= decision.launch)
         case _:
             return []
+
+
+def _creation(snapshot: Snapshot, decision: Decision) -> list[Effect]:
+    """The Job of a launch, once nothing of another one lives and nobody else has its name."""
+    run = snapshot.run
+    name = job_name(run.metadata.name, uid=run.metadata.uid, launch=decision.launch)
+    others_live = snapshot.stray_pods or any(not job.finished for job in snapshot.own_jobs)
+    if others_live or name in snapshot.foreign_names:
+        return []
+    return [CreateJob(name=name, plan=build_plan(run, run.status))]
+
+
+def _deletions(jobs: Iterable[ObservedJob]) -> list[Effect]:
+    return [DeleteJob(name=job.name, uid=job.uid) for job in jobs if not job.deleting]

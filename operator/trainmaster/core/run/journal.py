@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from trainmaster.api.conditions import DecisionState
+from trainmaster.api.conditions import DecisionKind, DecisionState
 from trainmaster.api.trainingrun import Attempt, Decision, TrainingRunStatus
 
 KEPT_DECISIONS = 20
@@ -12,11 +12,17 @@ KEPT_DECISIONS = 20
 KEPT_ATTEMPTS = 10
 
 SETTLED = frozenset({DecisionState.DONE, DecisionState.VOID, DecisionState.OBSERVED})
+OURS = frozenset({DecisionKind.LAUNCH, DecisionKind.END_LAUNCH, DecisionKind.CLEAN_UP, DecisionKind.ADJUST})
 
 
 def is_open(decision: Decision) -> bool:
-    """Whether a decision still has to come true; a state of a newer version counts as settled: it is not ours."""
-    return decision.state == DecisionState.RECORDED
+    """Whether a decision of ours still has to come true; kinds and states of a newer version are not ours to act on."""
+    return decision.kind in OURS and decision.state == DecisionState.RECORDED
+
+
+def _is_droppable(decision: Decision) -> bool:
+    """Whether nothing is left to do about it; who wrote a kind or state that we do not know may still need it."""
+    return decision.kind in OURS and decision.state in SETTLED
 
 
 def open_decisions(status: TrainingRunStatus, *kinds: str) -> tuple[Decision, ...]:
@@ -30,7 +36,7 @@ def record(status: TrainingRunStatus, decision: Decision) -> TrainingRunStatus:
     surplus = len(decisions) - KEPT_DECISIONS
     kept = []
     for item in decisions:
-        if surplus > 0 and not is_open(item):
+        if surplus > 0 and _is_droppable(item):
             surplus -= 1
             continue
         kept.append(item)
@@ -45,9 +51,15 @@ def settle(status: TrainingRunStatus, *, ids: frozenset[str], state: str) -> Tra
     return status.model_copy(update={"decisions": decisions})
 
 
-def decision_id(*, kind: str, launch: int, generation: int, now: datetime) -> str:
-    """A name for a decision that no other decision of this run has: one of a kind for launch, plan and second."""
-    return f"{kind}-{launch}-{generation}-{int(now.timestamp())}"
+def decision_id(status: TrainingRunStatus, *, kind: str, launch: int, generation: int, now: datetime) -> str:
+    """A name that no other decision in status has: kind, launch, plan and second.
+
+    A clock that goes back repeats its seconds: then a number follows.
+    """
+    name = f"{kind}-{launch}-{generation}-{int(now.timestamp())}"
+    taken = {d.id for d in status.decisions}
+    repeats = (f"{name}-{number}" for number in range(2, len(taken) + 3))
+    return name if name not in taken else next(repeat for repeat in repeats if repeat not in taken)
 
 
 def close_attempt(attempts: tuple[Attempt, ...], *, outcome: str) -> tuple[Attempt, ...]:

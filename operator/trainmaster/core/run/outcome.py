@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from trainmaster.api.conditions import EXIT_CONFIGURATION, EXIT_RETRY, Outcome, Reason
 from trainmaster.api.protocol import Verdict
 from trainmaster.core.snapshot import ObservedJob, TrainerState
+
+PERMANENT = frozenset({Reason.INVALID_CONFIGURATION, Reason.REPEATED_CRASH})
+"""Reasons of a Failed verdict that a new launch would only repeat."""
+REASON_PATTERN = "[A-Z][A-Za-z0-9]{0,63}"
+"""CamelCase, as conditions want it."""
+_SUCCESSES: dict[str | None, str] = {
+    Outcome.COMPLETED: Reason.COMPLETED,
+    Outcome.STOPPED_EARLY: Reason.STOPPED_EARLY,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,22 +33,27 @@ def classify(job: ObservedJob, trainer: TrainerState | None) -> Ending:
     """The ending of a finished launch.
 
     The launcher's verdict decides, whether it came by termination message or by report. Without one a completed Job is
-    `Unknown`, never a success; a failed one is a disruption when the cluster ended it or its exit code asks for a new
-    pod, permanent with exit code 78, else a crash.
+    `Unknown`, never a success; a failed one is permanent with exit code 78, a disruption when the cluster ended it or
+    its exit code asks for a new pod, else a crash.
     """
-    verdict = _verdict(job, trainer)
-    if job.state == "Complete" or (verdict and verdict.outcome in {Outcome.COMPLETED, Outcome.STOPPED_EARLY}):
-        return _completed(verdict)
-    if job.disrupted or job.exit_code == EXIT_RETRY or (verdict and verdict.outcome == Outcome.RETRY):
-        return Ending(kind="Disrupted", reason=Reason.DISRUPTED, message=verdict.message if verdict else "")
-    if job.exit_code == EXIT_CONFIGURATION:
-        reason = verdict.reason if verdict else Reason.INVALID_CONFIGURATION
-        return Ending(kind="Failed", reason=reason, message=verdict.message if verdict else "exit code 78")
+    verdict = verdict_of(job, trainer)
+    outcome = verdict.outcome if verdict else None
     message = verdict.message if verdict else f"the launcher ended without a verdict, exit code {job.exit_code}"
+    if outcome in _SUCCESSES:
+        return Ending(kind="Succeeded", reason=_SUCCESSES[outcome], message=message)
+    if outcome == Outcome.RETRY:
+        return Ending(kind="Disrupted", reason=Reason.DISRUPTED, message=message)
+    if job.state == "Complete" and outcome != Outcome.FAILED:
+        return _unheard(verdict)
+    if job.state == "Complete" or job.exit_code == EXIT_CONFIGURATION or _is_permanent(verdict):
+        return Ending(kind="Failed", reason=_reason(verdict), message=message)
+    if job.disrupted or job.exit_code == EXIT_RETRY:
+        return Ending(kind="Disrupted", reason=Reason.DISRUPTED, message=message)
     return Ending(kind="Crashed", reason=Reason.CRASHED, message=message)
 
 
-def _verdict(job: ObservedJob, trainer: TrainerState | None) -> Verdict | None:
+def verdict_of(job: ObservedJob, trainer: TrainerState | None) -> Verdict | None:
+    """What the launcher of this Job said at its end, by termination message or by report."""
     if job.message is not None and job.message.launch == job.launch:
         return job.message.verdict
     if trainer is not None and trainer.launch == job.launch:
@@ -46,10 +61,19 @@ def _verdict(job: ObservedJob, trainer: TrainerState | None) -> Verdict | None:
     return None
 
 
-def _completed(verdict: Verdict | None) -> Ending:
-    if verdict is None:
-        message = "the Job completed, but no verdict arrived: neither success nor failure can be claimed"
-        return Ending(kind="Unknown", reason=Reason.VERDICT_MISSING, message=message)
-    if verdict.outcome == Outcome.STOPPED_EARLY:
-        return Ending(kind="Succeeded", reason=Reason.STOPPED_EARLY, message=verdict.message)
-    return Ending(kind="Succeeded", reason=Reason.COMPLETED, message=verdict.message)
+def _is_permanent(verdict: Verdict | None) -> bool:
+    """Whether the launcher found what no retry can help: it exits with 78 then, but a lost pod has no exit code."""
+    return verdict is not None and verdict.outcome == Outcome.FAILED and verdict.reason in PERMANENT
+
+
+def _reason(verdict: Verdict | None) -> str:
+    """The launcher's reason, if it can stand in a condition: a wrong one would make the API server refuse status."""
+    if verdict is None or not re.fullmatch(REASON_PATTERN, verdict.reason):
+        return Reason.INVALID_CONFIGURATION
+    return verdict.reason
+
+
+def _unheard(verdict: Verdict | None) -> Ending:
+    said = f"the verdict {verdict.outcome!r} is none that this version knows" if verdict else "no verdict arrived"
+    message = f"the Job completed, but {said}: neither success nor failure can be claimed"
+    return Ending(kind="Unknown", reason=Reason.VERDICT_MISSING, message=message)

@@ -21,6 +21,20 @@ def first_plan(run: TrainingRun, *, generation: int) -> PlanStatus:
     )
 
 
+def without_content(plan: PlanStatus) -> PlanStatus:
+    """What a rerun keeps of the last plan until it has one of its own: the generation, so that the next is higher.
+
+    Its base generation lies ahead of its generation, as no plan's does.
+    """
+    empty = {"base_generation": plan.generation + 1, "hyperparameters": {}, "directives": ()}
+    return plan.model_copy(update=empty)
+
+
+def awaits_plan(status: TrainingRunStatus) -> bool:
+    """Whether a rerun has begun whose first launch is not decided yet: what trainers tell is about the last one."""
+    return status.plan is not None and status.plan.base_generation > status.plan.generation
+
+
 def build_plan(run: TrainingRun, status: TrainingRunStatus) -> Plan:
     """The plan in force, as a launcher needs it. Status must hold a plan and a launch."""
     if status.plan is None:
@@ -69,9 +83,17 @@ def _directive(planned: PlannedDirective) -> Directive:
         id=planned.id,
         generation=planned.generation,
         at_step=planned.at_step,
-        set={name: float(value) for name, value in planned.set.items()},
+        set={name: _scalar(value) for name, value in planned.set.items()},
         reason=planned.reason,
     )
+
+
+def _scalar(text: str) -> Scalar:
+    """A target as the trainer takes it: numbers are what this version sets, a newer one may set words."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def scalar_string(value: Scalar) -> str:

@@ -12,17 +12,16 @@ from datetime import datetime
 
 from trainmaster.api.conditions import (
     CONDITION_TYPES,
-    READY,
-    RECONCILING,
-    STALLED,
     SUCCEEDED,
-    SUSPENDED,
     Condition,
     ConditionStatus,
     Phase,
     Reason,
 )
 from trainmaster.api.trainingrun import TrainingRunStatus
+
+MESSAGE_MAX = 1024
+"""Characters of a condition's message: a trainer's last words must not make status too large to be written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,8 +47,9 @@ def with_standing(
     """Status that says where the run stands; a condition's time changes only with its status."""
     before = {c.type: c for c in status.conditions}
     ours = []
+    message = standing.message[:MESSAGE_MAX]
     for kind in CONDITION_TYPES:
-        value = _condition_value(kind, standing)
+        value = _condition_value(kind, standing, started=_has_started(status))
         if value is None:
             continue
         old = before.get(kind)
@@ -58,7 +58,7 @@ def with_standing(
             "type": kind,
             "status": value,
             "reason": standing.reason,
-            "message": standing.message,
+            "message": message,
             "last_transition_time": now if changed or old is None else old.last_transition_time,
             "observed_generation": generation,
         }
@@ -68,16 +68,22 @@ def with_standing(
     return status.model_copy(update=update)
 
 
-def _condition_value(kind: str, standing: Standing) -> ConditionStatus | None:
+def _has_started(status: TrainingRunStatus) -> bool:
+    """Whether this rerun was accepted and started before: a new launch of it is no news to those who wait for that."""
+    return status.start_time is not None or status.queued_seconds > 0
+
+
+def _condition_value(kind: str, standing: Standing, *, started: bool) -> ConditionStatus | None:
     """The status of one condition; None: the condition is absent."""
     phase = standing.phase
+    starting = phase == Phase.PENDING and not started
     conflict = standing.reason == Reason.NAME_CONFLICT
     failed = phase in {Phase.FAILED, Phase.UNKNOWN} or conflict
     match kind:
         case "Ready":
-            return "False" if phase == Phase.PENDING or failed else "True"
+            return "False" if starting or failed else "True"
         case "Reconciling":
-            return "True" if phase == Phase.PENDING and not conflict else None
+            return "True" if starting and not conflict else None
         case "Stalled":
             return "True" if failed else None
         case "Suspended":
@@ -87,5 +93,3 @@ def _condition_value(kind: str, standing: Standing) -> ConditionStatus | None:
 
 
 _SUCCEEDED: dict[str, ConditionStatus] = {Phase.SUCCEEDED: "True", Phase.FAILED: "False"}
-
-__all__ = ["READY", "RECONCILING", "STALLED", "SUSPENDED", "Standing", "terminal_standing", "with_standing"]

@@ -1,0 +1,470 @@
+"""The core against a hostile world: whatever is lost, doubled, late, stale or restored, the invariants hold.
+
+The names are those of the fault catalogue. I1: at most one living pod set per run. I2: launches and plan generations
+never fall. I3: no Job without a run. I4: a finished run does not start again by itself. I6: spec is never changed.
+I7: every effect has its decision in committed status. I8: in a quiet world decisions come to rest. I5, promotion at
+most once, has no code yet, and so no test here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.support.kstatus import kstatus
+from tests.support.world import ENDINGS, World
+from trainmaster.api.conditions import CONDITION_TYPES, DecisionKind, DecisionState, Phase
+from trainmaster.api.trainingrun import Decision, TrainingRun, TrainingRunStatus
+from trainmaster.core import Result, Snapshot, decide
+from trainmaster.core.run.journal import is_open, open_decisions
+from trainmaster.core.snapshot import CreateJob, Effect
+
+SETTLING_PASSES = 40
+"""Passes in which a quiet world comes to rest: each launch, end and finish takes a few."""
+WAKE_UPS = 6
+"""Wake-ups followed in a quiet world: back-off, deadline, time to live."""
+FUTURE_STATUS: dict[str, Any] = {
+    "futureField": {"kept": [1, 2.5, "three"]},
+    "conditions": [
+        {
+            "type": "Foreseen",
+            "status": "True",
+            "reason": "Later",
+            "lastTransitionTime": "2026-03-01T12:00:00Z",
+            "futureSeverity": "Info",
+        }
+    ],
+    "decisions": [
+        {
+            "id": "Teleport-0",
+            "kind": "Teleport",
+            "reason": "Later",
+            "state": "Recorded",
+            "time": "2026-03-01T12:00:00Z",
+            "launch": 0,
+            "generation": 1,
+            "futureTarget": {"x": 1},
+            "evidence": "",
+            "target": {},
+        }
+    ],
+}
+
+RATES = {"": 0.001, "a": 0.002, "b": 0.003, "wrong": -1}
+"""What each value of spec.rerun trains. A value that comes back with other fields, unseen in between, is not told
+from one that never went: nothing in status says what the fields were."""
+
+ages = st.one_of(st.just(0), st.integers(0, 30))
+picks = st.integers(0, 7)
+fates = st.sampled_from(
+    ["done", "done", "done", "conflict", "killed before write", "killed after write", "killed acting"]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """One pass of an operator: what it saw and what it decided."""
+
+    snapshot: Snapshot
+    result: Result
+
+
+class OneOperator(RuleBasedStateMachine):
+    """One operator, killed at any point, seeing the world through caches as old as they like."""
+
+    fenced = True
+    """Whether nobody acts on an older decision than the newest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.future = False
+        self.restored = False
+        self.committed_ids: set[str] = set()
+
+    @initialize(future=st.booleans())
+    def begin(self, *, future: bool) -> None:
+        self.future = future
+        if future:
+            status = TrainingRunStatus.model_validate(FUTURE_STATUS)
+            self.world.write_status(self.world.run, status)
+            self.world.keep_view()
+
+    # -- the operator -------------------------------------------------------------------------------------------------
+
+    @rule(run_age=ages, jobs_age=ages, fate=fates, cut=st.integers(0, 3))
+    def reconcile(self, *, run_age: int, jobs_age: int, fate: str, cut: int) -> None:
+        seen = self.look(run_age=run_age, jobs_age=jobs_age)
+        if fate == "conflict":
+            self.world.edit_spec()
+        if fate == "killed before write" or not self.commit(seen):
+            return
+        if fate == "killed after write":
+            return
+        self.act(seen.result.effects[:cut] if fate == "killed acting" else seen.result.effects)
+
+    def look(self, *, run_age: int = 0, jobs_age: int = 0) -> Pass:
+        snapshot = self.world.cached_snapshot(run_age=run_age, jobs_age=jobs_age)
+        result = self.decide(snapshot)
+        if result.look_live:
+            snapshot = self.world.live_snapshot()
+            result = self.decide(snapshot)
+            assert not result.look_live, "a live look is the last word"
+        return Pass(snapshot=snapshot, result=result)
+
+    def decide(self, snapshot: Snapshot) -> Result:
+        spec = snapshot.run.spec.to_wire()
+        result = decide(snapshot, self.world.now)
+        assert snapshot.run.spec.to_wire() == spec, "I6: spec is never changed"
+        assert result == decide(snapshot, self.world.now), "the same snapshot gives the same decision"
+        assert snapshot.live or not result.effects, "effects need a live look"
+        assert result.wake_at is None or result.wake_at > self.world.now
+        for effect in result.effects:
+            self.check_recorded(effect, snapshot)
+        return result
+
+    def check_recorded(self, effect: Effect, snapshot: Snapshot) -> None:
+        """I7, and all that an effect may be about."""
+        decisions = [d for d in snapshot.run.status.decisions if is_open(d)]
+        if isinstance(effect, CreateJob):
+            assert any(d.kind == DecisionKind.LAUNCH and d.launch == effect.plan.launch for d in decisions)
+            return
+        launch = next(job.launch for job in snapshot.jobs if job.uid == effect.uid)
+        ends = any(d.kind == DecisionKind.END_LAUNCH and d.launch == launch for d in decisions)
+        assert ends or any(d.kind == DecisionKind.CLEAN_UP and d.launch >= launch for d in decisions)
+
+    def commit(self, seen: Pass) -> bool:
+        """Write status if it changed; whether the pass may go on to act."""
+        base, status = seen.snapshot.run, seen.result.status
+        if status.to_wire() == base.status.to_wire():
+            return True
+        if not self.world.write_status(base, status):
+            return False
+        self.check_step(base, self.world.run)
+        self.world.keep_view()
+        return True
+
+    def check_step(self, before: TrainingRun, after: TrainingRun) -> None:
+        old, new = before.status, after.status
+        assert new.launch >= old.launch, "I2: launches never fall"
+        assert generation_of(new) >= generation_of(old), "I2: plan generations never fall"
+        assert new.observed_generation == after.metadata.generation
+        if old.phase in Phase.TERMINAL and old.observed_rerun == after.spec.rerun:
+            assert (new.phase, new.completion_time) == (old.phase, old.completion_time), "I4: finished is finished"
+            assert not [d for d in fresh(old, new) if d.kind == DecisionKind.LAUNCH], "I4"
+        ids = [d.id for d in new.decisions]
+        assert len(ids) == len(set(ids)), "decisions have names of their own"
+        if not self.restored:
+            assert not self.committed_ids & {d.id for d in fresh(old, new)}, "no name is used twice"
+        self.committed_ids |= set(ids)
+        settled = {d.id: d.state for d in old.decisions if d.state != DecisionState.RECORDED}
+        assert all(settled.get(d.id, d.state) == d.state for d in new.decisions), "what is settled stays so"
+        open_before = {d.id for d in old.decisions if d.state == DecisionState.RECORDED}
+        assert open_before <= set(ids), "an open decision is never dropped"
+
+    def act(self, effects: tuple[Effect, ...]) -> None:
+        for effect in effects:
+            if isinstance(effect, CreateJob) and self.fenced:
+                assert not self.world.pods, "I1: no pod lives when a Job is created"
+                assert all(job.state in {"Complete", "Failed"} for job in self.world.jobs.values()), "I1"
+            self.world.execute(effect)
+            self.world.keep_view()
+
+    # -- the user -----------------------------------------------------------------------------------------------------
+
+    @rule(suspend=st.booleans())
+    def suspend(self, *, suspend: bool) -> None:
+        self.world.edit_spec(suspend=suspend)
+        self.world.keep_view()
+
+    @rule(token=st.sampled_from(sorted(RATES)))
+    def rerun(self, *, token: str) -> None:
+        if token != self.world.run.spec.rerun:
+            self.world.edit_spec(rerun=token, hyperparameters={"learning_rate": RATES[token]})
+            self.world.keep_view()
+
+    @rule(
+        field=st.sampled_from(["activeDeadlineSeconds", "schedulingDeadlineSeconds", "ttlSecondsAfterFinished"]),
+        seconds=st.sampled_from([None, 5, 600]),
+    )
+    def limit(self, *, field: str, seconds: int | None) -> None:
+        self.world.edit_spec(**{field: seconds})
+        self.world.keep_view()
+
+    @rule(suspended=st.booleans())
+    def owner(self, *, suspended: bool) -> None:
+        self.world.owner_suspended = suspended
+
+    @rule(age=st.integers(1, 30))
+    def restore(self, *, age: int) -> None:
+        self.restored = True
+        self.world.restore(age)
+        self.world.keep_view()
+
+    # -- the cluster --------------------------------------------------------------------------------------------------
+
+    def pick(self, number: int, *states: str) -> str | None:
+        found = [uid for uid, job in self.world.jobs.items() if job.state in states and not job.deleting]
+        return found[number % len(found)] if found else None
+
+    @precondition(lambda self: self.pick(0, "Pending"))
+    @rule(number=picks, queue=st.booleans())
+    def schedule(self, *, number: int, queue: bool) -> None:
+        uid = str(self.pick(number, "Pending"))
+        if queue:
+            self.world.queue(uid)
+        else:
+            self.world.start_pod(uid)
+        self.world.keep_view()
+
+    @precondition(lambda self: self.pick(0, "Running", "Suspended"))
+    @rule(number=picks)
+    def kueue(self, *, number: int) -> None:
+        uid = str(self.pick(number, "Running", "Suspended"))
+        if self.world.jobs[uid].state == "Running":
+            self.world.queue(uid)
+        else:
+            self.world.unqueue(uid)
+        self.world.keep_view()
+
+    @precondition(lambda self: self.pick(0, "Running"))
+    @rule(number=picks, how=st.sampled_from(sorted(ENDINGS)), heard=st.booleans(), linger=st.booleans())
+    def finish(self, *, number: int, how: str, heard: bool, linger: bool) -> None:
+        self.world.finish(str(self.pick(number, "Running")), how=how, heard=heard, linger=linger)
+        self.world.keep_view()
+
+    @precondition(lambda self: self.pick(0, "Running"))
+    @rule(number=picks)
+    def lose_node(self, *, number: int) -> None:
+        self.world.lose_node(str(self.pick(number, "Running")))
+        self.world.keep_view()
+
+    @precondition(lambda self: self.pick(0, "Pending", "Running", "Suspended", "Complete", "Failed"))
+    @rule(number=picks)
+    def kubectl_delete_job(self, *, number: int) -> None:
+        self.world.delete_job(str(self.pick(number, "Pending", "Running", "Suspended", "Complete", "Failed")))
+        self.world.keep_view()
+
+    @rule()
+    def pods_end(self) -> None:
+        self.end_pods()
+        self.world.keep_view()
+
+    def end_pods(self) -> bool:
+        """What is to end has ended; whether that changed anything."""
+        world = self.world
+        ending = [
+            uid
+            for uid in world.pods
+            if uid not in world.jobs or world.jobs[uid].deleting or world.jobs[uid].state in {"Complete", "Failed"}
+        ]
+        for uid in ending:
+            world.end_pod(uid)
+        gone = [uid for uid, job in world.jobs.items() if job.deleting and uid not in world.pods]
+        for uid in gone:
+            world.collect(uid)
+        return bool(ending or gone)
+
+    @rule(seconds=st.sampled_from([1, 15, 70, 700, 100_000, -3_000]))
+    def time(self, *, seconds: int) -> None:
+        self.world.advance(seconds)
+
+    # -- the launchers ------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.pick(0, "Running"))
+    @rule(number=picks, norm=st.sampled_from([1.0, 150.0, 1e5, float("nan"), float("inf"), 0.0]))
+    def train(self, *, number: int, norm: float) -> None:
+        self.world.train(str(self.pick(number, "Running")), norm=norm)
+
+    @precondition(lambda self: self.pick(0, "Running"))
+    @rule(number=picks)
+    def crash_in_place(self, *, number: int) -> None:
+        self.world.crash_in_place(str(self.pick(number, "Running")))
+
+    @precondition(lambda self: self.pick(0, "Running"))
+    @rule(number=picks)
+    def report(self, *, number: int) -> None:
+        self.world.report(str(self.pick(number, "Running")))
+
+    @precondition(lambda self: self.world.outbox)
+    @rule(index=st.integers(0, 9))
+    def deliver(self, *, index: int) -> None:
+        self.world.deliver(index)
+
+    # -- what always holds --------------------------------------------------------------------------------------------
+
+    @invariant()
+    def no_crash_is_counted_that_was_none(self) -> None:
+        world = self.world
+        if self.restored:
+            assert world.run.status.crashes <= sum(world.true_crashes.values())
+        else:
+            assert world.run.status.crashes <= world.true_crashes.get(world.run.status.reruns, 0)
+
+    @invariant()
+    def what_a_newer_version_wrote_is_there_raw(self) -> None:
+        if not self.future or self.restored:
+            return
+        wire = self.world.run.status.to_wire()
+        assert wire["futureField"] == FUTURE_STATUS["futureField"]
+        assert FUTURE_STATUS["decisions"][0] in wire["decisions"]
+        foreign = [c for c in wire["conditions"] if c["type"] not in CONDITION_TYPES]
+        assert [{k: c[k] for k in FUTURE_STATUS["conditions"][0]} for c in foreign] == FUTURE_STATUS["conditions"]
+
+    @invariant()
+    def kstatus_calls_failed_what_failed(self) -> None:
+        run = self.world.run
+        if run.status.observed_generation == run.metadata.generation and run.status.phase in Phase.TERMINAL:
+            verdict = kstatus(run.to_wire())
+            assert verdict == ("Current" if run.status.phase == Phase.SUCCEEDED else "Failed")
+
+    # -- peace --------------------------------------------------------------------------------------------------------
+
+    @rule()
+    def quiet(self) -> None:
+        """I8: without new trouble everything comes to rest, and stays there until the time that was asked for."""
+        for _ in range(WAKE_UPS):
+            seen = self.settle()
+            if seen.result.wake_at is None:
+                return
+            self.world.now = seen.result.wake_at
+            assert self.changes(self.look()), "a wake-up finds something to do"
+
+    def settle(self) -> Pass:
+        for _ in range(SETTLING_PASSES):
+            moved = self.end_pods()
+            moved |= self.let_trainers_work()
+            self.world.keep_view()
+            seen = self.look()
+            changes = self.changes(seen)
+            if not changes and not moved:
+                self.check_rest()
+                return seen
+            assert self.commit(seen), "nobody else writes"
+            self.act(seen.result.effects)
+        pytest.fail(f"no rest after {SETTLING_PASSES} passes: {self.world.run.status.to_wire()}")
+
+    def changes(self, seen: Pass) -> bool:
+        return bool(seen.result.effects) or seen.result.status.to_wire() != seen.snapshot.run.status.to_wire()
+
+    def let_trainers_work(self) -> bool:
+        world, moved = self.world, False
+        for uid, job in list(world.jobs.items()):
+            if job.deleting:
+                continue
+            if job.state == "Pending":
+                world.start_pod(uid)
+                moved = True
+            elif job.state == "Running":
+                before = (world.received, world.trainers[uid])
+                world.report(uid)
+                world.deliver(-1)
+                trainer = world.trainers[uid]
+                if {d.id for d in trainer.plan.directives} - set(trainer.applied):
+                    world.train(uid, norm=1.0)
+                moved |= before != (world.received, world.trainers[uid])
+        return moved
+
+    def check_rest(self) -> None:
+        world, status = self.world, self.world.run.status
+        living = {job.launch for job in world.jobs.values() if job.state not in {"Complete", "Failed"}}
+        wanted = {status.launch} if status.launch_outcome is None and status.launch else set()
+        assert living == wanted, "I1: what lives is the newest launch, if the run wants one"
+        assert set(world.pods.values()) <= wanted
+        running = any(job.state == "Running" for job in world.jobs.values())
+        finished = status.phase in Phase.TERMINAL
+        waiting = open_decisions(status, DecisionKind.ADJUST) if not running and not finished else ()
+        assert open_decisions(status) == waiting, "every decision has come true or been overtaken"
+        assert status.plan is None or status.plan.generation >= 1
+        if world.exact and self.fenced and not self.restored:
+            assert status.crashes == world.true_crashes.get(status.reruns, 0), "each crash is counted once"
+
+    def teardown(self) -> None:
+        """I3: a run that is deleted gets no new Job, whoever still wants one."""
+        self.quiet()
+        self.world.delete_run()
+        self.world.keep_view()
+        seen = self.look()
+        assert not seen.result.effects
+        assert seen.result.status == self.world.run.status
+        assert kstatus(self.world.run.to_wire()) == "Terminating"
+
+
+class TwoOperators(OneOperator):
+    """A leader that was deposed wakes up and acts on what it decided then."""
+
+    fenced = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stalled: list[Pass] = []
+        self.paused: list[Pass] = []
+
+    @rule(run_age=ages, jobs_age=ages, write=st.booleans())
+    def fall_asleep(self, *, run_age: int, jobs_age: int, write: bool) -> None:
+        """Just before its write, or between the write and the effects."""
+        seen = self.look(run_age=run_age, jobs_age=jobs_age)
+        if not write:
+            self.stalled.append(seen)
+        elif self.commit(seen):
+            self.paused.append(seen)
+
+    @precondition(lambda self: self.stalled)
+    @rule(number=picks)
+    def wake_up_and_write(self, *, number: int) -> None:
+        seen = self.stalled.pop(number % len(self.stalled))
+        self.commit(seen)
+        self.paused.append(seen)
+
+    @precondition(lambda self: self.paused)
+    @rule(number=picks)
+    def wake_up_and_act(self, *, number: int) -> None:
+        seen = self.paused.pop(number % len(self.paused))
+        before = set(self.world.jobs)
+        self.act(seen.result.effects)
+        for uid in set(self.world.jobs) - before:
+            assert self.world.jobs[uid].launch <= self.world.run.status.launch or self.restored
+        names = [job.name for job in self.world.jobs.values()]
+        assert len(names) == len(set(names)), "a double is adopted, not made"
+
+
+def generation_of(status: TrainingRunStatus) -> int:
+    return status.plan.generation if status.plan is not None else 0
+
+
+def fresh(old: TrainingRunStatus, new: TrainingRunStatus) -> list[Decision]:
+    known = {d.id for d in old.decisions}
+    return [d for d in new.decisions if d.id not in known]
+
+
+EXAMPLES, STEPS, SOAK_FACTOR = 300, 60, 20
+QUIET = settings(
+    deadline=None,
+    max_examples=EXAMPLES,
+    stateful_step_count=STEPS,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+)
+
+
+@pytest.mark.parametrize("machine", [OneOperator, TwoOperators])
+def test_invariants_hold_whatever_happens(machine: type[OneOperator]) -> None:
+    run_state_machine_as_test(machine, settings=QUIET)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("machine", [OneOperator, TwoOperators])
+def test_invariants_hold_for_long(machine: type[OneOperator]) -> None:
+    run_state_machine_as_test(machine, settings=settings(QUIET, max_examples=SOAK_FACTOR * EXAMPLES))
