@@ -32,7 +32,21 @@ def _with(line: int, text: str) -> list[str]:
 BAD = [
     pytest.param([], HEADER, "there is a header, but no bar below it", id="header only"),
     pytest.param(["", "  ", ",,,,,"], HEADER, "there is a header, but no bar below it", id="blank lines only"),
-    pytest.param(GOOD, "Time,Open,High,Low,Close", r"columns? .*volume is missing|this is no CSV", id="no volume"),
+    pytest.param(
+        ["2020-01-01,10,12,9,11"],
+        "Time,Open,High,Low,Close",
+        "column volume is missing (line 1 has: Time",
+        id="no volume",
+    ),
+    pytest.param(
+        GOOD,
+        "Time,Open,High,Low,Close",
+        "the bars have more cells than the header has columns (5)",
+        id="a cell too many",
+    ),
+    pytest.param(
+        [line + "," for line in GOOD], HEADER, "the bars have more cells than the header", id="comma at the end"
+    ),
     pytest.param(
         ["2020-01-01,1,1"],
         "Time,Open,Close",

@@ -86,6 +86,13 @@ def _read_table(file: SourceFile) -> pd.DataFrame:
     except (ValueError, OSError, EOFError) as error:  # pandas' own errors derive from ValueError
         message = f"{file.name}: this is no CSV file with a header: {error}; save it as CSV in UTF-8"
         raise DataError(message) from None
+    if not isinstance(table.index, pd.RangeIndex):
+        # What pandas makes of rows with more cells than the header: the first cells become an index, all columns shift.
+        message = (
+            f"{file.name}: the bars have more cells than the header has columns ({len(table.columns)}); "
+            "name every column, and end no line with a comma"
+        )
+        raise DataError(message)
     table.index = pd.RangeIndex(FIRST_LINE, FIRST_LINE + len(table))
     table = table.map(lambda cell: cell.strip() if isinstance(cell, str) else "")
     table = table[(table != "").any(axis=1)]
