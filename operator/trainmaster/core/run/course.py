@@ -292,7 +292,7 @@ def _launch(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> Cou
         attempt = Attempt(number=plan.generation, cause=cause, start_time=now, launch=number)
         update |= {"plan": plan, "attempts": (*status.attempts, attempt)[-KEPT_ATTEMPTS:]}
     status = _record(status.model_copy(update=update), DecisionKind.LAUNCH, reason=cause, now=now)
-    return Course(status=status, standing=Standing(phase=Phase.PENDING, reason=Reason.STARTING))
+    return Course(status=status, standing=_living_standing(snapshot, status, job=None, ending=None))
 
 
 def _next_generation(snapshot: Snapshot, status: TrainingRunStatus) -> int:
