@@ -5,13 +5,13 @@ The desk answers from committed status only: a replica that lost its lease can s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from trainmaster.api.plan import PROTOCOL, Plan
-from trainmaster.api.protocol import EntryType, Reply, Report
-from trainmaster.api.trainingrun import TrackingStatus, TrainingRun
+from trainmaster.api.protocol import Entry, EntryType, Reply, Report
+from trainmaster.api.trainingrun import Progress, TrackingStatus, TrainingRun
 from trainmaster.core.run.plan import build_plan
 from trainmaster.core.series import Point
 from trainmaster.core.snapshot import TrainerState
@@ -64,19 +64,24 @@ class ReportDesk:
     def take(self, identity: LaunchIdentity, report: Report) -> Reply:
         """Take one report. Raises RefusedError when it may not be taken, SeriesError when it cannot be kept."""
         run = self._check(identity, report)
-        status = run.status
-        have_seq = self._series.take(
-            run.metadata.uid, rerun=status.reruns, launch=report.launch, entries=report.entries
-        )
+        uid, status = run.metadata.uid, run.status
+        # A series that has less than it once said has lost its memory: entries behind the gap would stay there unread.
+        lost = self._series.have_seq(uid, report.launch) < (report.after_seq or 0)
+        entries = () if lost else report.entries
+        have_seq = self._series.take(uid, rerun=status.reruns, launch=report.launch, entries=entries)
         self._note(report)
         self._on_report(run)
         return Reply(
             have_seq=have_seq, plan=self._localise(build_plan(run, status)), next_report_seconds=REPORT_SECONDS
         )
 
+    def check_protocol(self, version: int) -> None:
+        """Raise RefusedError for a version of the protocol that is not spoken here."""
+        if version != PROTOCOL:
+            raise RefusedError(426, f"protocol {version} is not spoken here; this operator speaks {PROTOCOL}")
+
     def _check(self, identity: LaunchIdentity, report: Report) -> TrainingRun:
-        if report.protocol != PROTOCOL:
-            raise RefusedError(426, f"protocol {report.protocol} is not spoken here; this operator speaks {PROTOCOL}")
+        self.check_protocol(report.protocol)
         if (report.run_uid, report.launch) != (identity.run_uid, identity.launch):
             raise RefusedError(403, f"the token is of launch {identity.launch} of run {identity.run_uid}")
         run = self._find_run(report.run_uid)
@@ -87,7 +92,9 @@ class ReportDesk:
 
     def _note(self, report: Report) -> None:
         now, known = self._clock.now(), self._headers.get(report.run_uid)
-        if known is None or known.report.launch != report.launch or report.step < known.first_step:
+        fresh = known is None or known.report.launch != report.launch or report.step < known.first_step
+        # Imports and data come before the first step, and a resume jumps to its step: neither is speed.
+        if known is None or fresh or known.report.phase == "starting":
             self._headers[report.run_uid] = Header(report=report, first_step=report.step, first_seen=now)
             return
         seconds, steps = (now - known.first_seen).total_seconds(), report.step - known.first_step
@@ -105,15 +112,15 @@ class ReportDesk:
         checkpoints = [e.checkpoint for e in entries if e.checkpoint is not None]
         crashes = [e.crash for e in entries if e.type == EntryType.CRASH and e.crash is not None]
         verdicts = [e.verdict for e in entries if e.verdict is not None]
-        report = current.report if current else None
+        report = current.report if current else _recalled(run, entries)
         return TrainerState(
             launch=launch,
-            generation=report.generation if report else 1,
-            phase=report.phase if report else "starting",
-            step=report.step if report else max((c.step for c in checkpoints), default=0),
-            epoch=report.epoch if report else max((c.epoch for c in checkpoints), default=0),
-            total_steps=report.total_steps if report else None,
-            total_epochs=report.total_epochs if report else None,
+            generation=report.generation,
+            phase=report.phase,
+            step=report.step,
+            epoch=report.epoch,
+            total_steps=report.total_steps,
+            total_epochs=report.total_epochs,
             steps_per_second=current.steps_per_second if current else None,
             crashes=len(crashes),
             last_crash=crashes[-1].lines[-1] if crashes and crashes[-1].lines else "",
@@ -135,3 +142,21 @@ class ReportDesk:
     def tracked(self, uid: str, *, rerun: int, where: TrackingStatus) -> None:
         """Note where the metrics of a rerun are tracked."""
         self._tracking[uid, rerun] = where
+
+
+def _recalled(run: TrainingRun, entries: Sequence[Entry]) -> Report:
+    """The header of a launch that was not heard yet by this process, as far as its entries and status tell."""
+    told = run.status.progress or Progress()
+    saved = [(e.checkpoint.step, e.checkpoint.epoch) for e in entries if e.checkpoint is not None]
+    step, epoch = max([(told.step, told.epoch), *saved])
+    ended = any(entry.verdict is not None for entry in entries)
+    return Report(
+        run_uid=run.metadata.uid,
+        launch=run.status.launch,
+        generation=max(entry.generation for entry in entries),
+        phase="done" if ended else "starting",
+        step=step,
+        epoch=epoch,
+        total_steps=told.total_steps,
+        total_epochs=told.total_epochs,
+    )

@@ -7,6 +7,8 @@ import logging
 from aiohttp import web
 from pydantic import ValidationError
 
+from trainmaster.api.base import OpenModel
+from trainmaster.api.plan import PROTOCOL
 from trainmaster.api.protocol import MAX_REPORT_BYTES, Report
 from trainmaster.ports.identity import Authenticator
 from trainmaster.ports.series import SeriesError
@@ -28,8 +30,9 @@ def report_app(*, desk: ReportDesk, authenticator: Authenticator) -> web.Applica
         if identity is None:
             return _problem(401, "no valid bearer token")
         try:
-            report = Report.model_validate_json(await request.read())
-            reply = desk.take(identity, report)
+            body = await request.read()
+            desk.check_protocol(_protocol(body))
+            reply = desk.take(identity, Report.model_validate_json(body))
         except ValidationError as error:
             return _problem(422, _first_problem(error))
         except RefusedError as error:
@@ -44,6 +47,16 @@ def report_app(*, desk: ReportDesk, authenticator: Authenticator) -> web.Applica
     app = web.Application(client_max_size=MAX_REPORT_BYTES)
     app.router.add_post(REPORT_PATH, post)
     return app
+
+
+class _Versioned(OpenModel):
+    """All that is read of a report before it is known which version's rules it keeps."""
+
+    protocol: int = PROTOCOL
+
+
+def _protocol(body: bytes) -> int:
+    return _Versioned.model_validate_json(body).protocol
 
 
 def _problem(status: int, message: str, *, headers: dict[str, str] | None = None) -> web.Response:

@@ -1,0 +1,277 @@
+"""The loop: nothing happens that is not committed, news is written soon, mere progress seldom."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from tests.support.runs import T0, UID, at, job_of, run_of, status_of, trainer_of
+from trainmaster.api.objects import Key
+from trainmaster.api.plan import Plan
+from trainmaster.api.trainingrun import TrackingStatus, TrainingRun, TrainingRunStatus
+from trainmaster.core.run.changes import QUIET_WRITE_SECONDS
+from trainmaster.core.series import Point
+from trainmaster.core.snapshot import CreateJob, DeleteJob, Event, ObservedJob, TrainerState
+from trainmaster.ports.cluster import Cluster, ConflictError, Observation
+from trainmaster.shell.reconcile import RESYNC_SECONDS, Reconciler
+
+KEY = Key("default", "market")
+
+
+class World:
+    """A Cluster in memory with a cache that may be stale, a clock and a series; `log` notes what was asked of it."""
+
+    def __init__(self, run: TrainingRun, *jobs: ObservedJob) -> None:
+        self.run: TrainingRun | None = run.model_copy(
+            update={"metadata": run.metadata.model_copy(update={"resource_version": "1"})}
+        )
+        self.jobs = list(jobs)
+        self.always_live = False
+        self.conflicts = 0
+        self.time = T0
+        self.trainer: TrainerState | None = None
+        self.tracked: TrackingStatus | None = None
+        self.log: list[str] = []
+        self.events: list[Event] = []
+        self.reconciler = Reconciler(cluster=self, clock=self, series=self)
+
+    def reconcile(self) -> datetime | None:
+        """One pass; what was logged before is forgotten."""
+        self.log.clear()
+        return asyncio.run(self.reconciler.reconcile(KEY))
+
+    def settle(self) -> None:
+        """Passes until nothing is due at once, and ten more seconds pass."""
+        for _ in range(20):
+            again = self.reconcile()
+            if again is None or again > self.time:
+                break
+        self.pass_time(QUIET_WRITE_SECONDS + 1)
+
+    def pass_time(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+    @property
+    def writes(self) -> int:
+        return self.log.count("write")
+
+    # -- clock, series --
+    def now(self) -> datetime:
+        return self.time
+
+    def trainer_state(self, run: TrainingRun) -> TrainerState | None:
+        assert run.metadata.uid == UID
+        return self.trainer
+
+    def points(self, run: TrainingRun) -> tuple[Point, ...]:
+        assert run.metadata.uid == UID
+        return ()
+
+    def tracking(self, run: TrainingRun) -> TrackingStatus | None:
+        assert run.metadata.uid == UID
+        return self.tracked
+
+    # -- Cluster --
+    async def observe(self, key: Key, *, live: bool) -> Observation | None:
+        assert key == KEY
+        self.log.append("look" if live else "glance")
+        if self.run is None:
+            return None
+        return Observation(run=self.run, jobs=tuple(self.jobs), live=live or self.always_live)
+
+    async def write_status(self, run: TrainingRun, status: TrainingRunStatus) -> TrainingRun:
+        assert self.run is not None
+        if self.conflicts:
+            self.conflicts -= 1
+            version = str(int(self.run.metadata.resource_version) + 1)
+            metadata = self.run.metadata.model_copy(update={"resource_version": version})
+            self.run = self.run.model_copy(update={"metadata": metadata})
+        if run.metadata.resource_version != self.run.metadata.resource_version:
+            self.log.append("conflict")
+            raise ConflictError("changed")
+        self.log.append("write")
+        version = str(int(run.metadata.resource_version) + 1)
+        metadata = run.metadata.model_copy(update={"resource_version": version})
+        self.run = run.model_copy(update={"status": status, "metadata": metadata})
+        return self.run
+
+    async def create_job(self, run: TrainingRun, effect: CreateJob) -> None:
+        self.log.append("create")
+        assert run == self.run, "an effect is of the object as it is stored"
+        self.jobs.append(job_of("Pending", launch=effect.plan.launch, name=effect.name))
+
+    async def delete_job(self, run: TrainingRun, effect: DeleteJob) -> None:
+        assert run.metadata.uid == UID
+        self.log.append("delete")
+        self.jobs = [job for job in self.jobs if job.uid != effect.uid]
+
+    async def emit(self, run: TrainingRun, events: Sequence[Event]) -> None:
+        assert run.metadata.uid == UID
+        if events:
+            self.log.append("tell")
+        self.events += events
+
+    def localise(self, plan: Plan) -> Plan:
+        return plan
+
+
+def test_the_fake_is_a_cluster() -> None:
+    cluster: Cluster = World(run_of())
+    assert cluster is not None
+
+
+def test_a_launch_is_committed_told_and_only_in_the_next_pass_carried_out() -> None:
+    world = World(run_of())
+    assert world.reconcile() == world.time
+    assert world.log == ["glance", "look", "write", "tell"]
+    world.reconcile()
+    assert "create" in world.log
+    assert [job.launch for job in world.jobs] == [1]
+
+
+def test_after_a_conflict_nothing_is_told_or_done_and_it_is_decided_again_at_once() -> None:
+    world = World(run_of())
+    world.reconcile()
+    world.conflicts = 1
+    world.pass_time(1)
+    world.run = None if world.run is None else world.run.model_copy(update={"spec": run_of(suspend=True).spec})
+    assert world.reconcile() == world.time
+    assert world.log[-1] == "conflict"
+    assert world.jobs == []
+    assert len(world.events) == 1
+    world.reconcile()
+    assert world.writes == 1
+
+
+def test_a_conflict_keeps_back_effects_of_decisions_that_stood_before() -> None:
+    world = World(run_of())
+    world.reconcile()
+    # The status write of this pass fails: the run was changed under it, so what stood may stand no more.
+    world.tracked = TrackingStatus(experiment_id="1", run_id="r")
+    world.conflicts = 1
+    world.reconcile()
+    assert "create" not in world.log
+
+
+def test_a_look_at_the_server_is_asked_for_once() -> None:
+    world = World(run_of())
+    world.reconcile()
+    assert world.log.count("look") == 1
+
+
+def test_no_look_where_the_first_answer_is_live() -> None:
+    world = World(run_of())
+    world.always_live = True
+    world.reconcile()
+    assert world.log.count("look") == 0
+
+
+def test_a_run_that_is_gone_is_left_alone() -> None:
+    world = World(run_of())
+    world.run = None
+    assert world.reconcile() is None
+    assert world.log == ["glance"]
+
+
+def training() -> World:
+    world = World(run_of(), job_of("Running", launch=1))
+    world.run = run_of(status=status_of(start_time=T0, running_time=T0), meta={"resource_version": "1"})
+    world.settle()
+    world.trainer = trainer_of(step=1)
+    world.reconcile()
+    return world
+
+
+def test_progress_alone_is_written_at_most_every_ten_seconds() -> None:
+    world = training()
+    written = []
+    for second in range(1, 31):
+        world.pass_time(1)
+        world.trainer = trainer_of(step=1 + second)
+        world.reconcile()
+        written.append(world.writes)
+    assert sum(written) == 3
+    assert world.run is not None
+    assert world.run.status.progress is not None
+    assert world.run.status.progress.step == 31
+
+
+def test_progress_that_waits_is_written_when_its_time_comes() -> None:
+    world = training()
+    last = world.time
+    world.pass_time(3)
+    world.trainer = trainer_of(step=50)
+    due = world.reconcile()
+    assert world.writes == 0
+    assert due == last + timedelta(seconds=QUIET_WRITE_SECONDS)
+    world.time = due
+    world.reconcile()
+    assert world.writes == 1
+
+
+def test_news_is_written_at_once_and_takes_waiting_progress_along() -> None:
+    world = training()
+    world.pass_time(1)
+    world.trainer = trainer_of(step=50, crashes=1)
+    world.reconcile()
+    assert world.writes == 1
+    assert world.run is not None
+    assert world.run.status.progress is not None
+    assert (world.run.status.crashes, world.run.status.progress.step) == (1, 50)
+
+
+def test_a_new_process_writes_what_waits_at_once() -> None:
+    world = training()
+    world.trainer = trainer_of(step=50)
+    world.reconciler = Reconciler(cluster=world, clock=world, series=world)
+    world.reconcile()
+    assert world.writes == 1
+
+
+def test_where_nothing_changes_nothing_is_written() -> None:
+    world = training()
+    world.settle()
+    world.reconcile()
+    assert world.writes == 0
+
+
+def test_a_living_run_is_looked_at_again_though_nothing_wakes_it() -> None:
+    world = training()
+    world.settle()
+    assert world.reconcile() == world.time + timedelta(seconds=RESYNC_SECONDS)
+
+
+def test_a_deadline_comes_before_the_next_look() -> None:
+    world = training()
+    assert world.run is not None
+    spec = run_of(active_deadline_seconds=60).spec
+    world.run = world.run.model_copy(update={"spec": spec})
+    world.settle()
+    world.time = at(50)
+    world.settle()
+    world.time = at(55)
+    assert world.reconcile() == at(60)
+
+
+def test_a_finished_run_is_not_looked_at_again() -> None:
+    world = World(run_of())
+    world.run = run_of(
+        status=status_of(phase="Succeeded", completion_time=T0, launch_outcome="Completed"),
+        meta={"resource_version": "1"},
+    )
+    world.settle()
+    assert world.reconcile() is None
+
+
+def test_a_port_that_answers_a_live_read_with_its_cache_is_a_bug_and_says_so() -> None:
+    class Liar(World):
+        async def observe(self, key: Key, *, live: bool) -> Observation | None:
+            truth = await super().observe(key, live=live)
+            return None if truth is None else replace(truth, live=False)
+
+    with pytest.raises(AssertionError, match="cached data"):
+        Liar(run_of()).reconcile()
