@@ -75,6 +75,8 @@ class World:
         self.true_crashes: dict[int, int] = {}
         self.exact = True
         """Whether nothing was lost that counters are made from."""
+        self.restored = False
+        """Whether status ever came back from a backup."""
         self.created: list[int] = []
         self.views: list[View] = []
         self.keep_view()
@@ -136,7 +138,7 @@ class World:
     def restore(self, age: int) -> None:
         """An older status comes back, as from a backup; the cluster goes on as it is."""
         old = self.views[max(0, len(self.views) - 1 - age)].run.status
-        self.exact = False
+        self.exact, self.restored = False, True
         self._store(self.run.model_copy(update={"status": old}))
 
     def _store(self, run: TrainingRun) -> None:

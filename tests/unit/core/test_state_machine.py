@@ -8,7 +8,6 @@ most once, has no code yet, and so no test here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -24,17 +23,11 @@ from hypothesis.stateful import (
 )
 
 from tests.support.kstatus import kstatus
+from tests.support.operators import Pass, WatchedOperator
 from tests.support.world import ENDINGS, World
-from trainmaster.api.conditions import CONDITION_TYPES, DecisionKind, DecisionState, Phase
-from trainmaster.api.trainingrun import Decision, TrainingRun, TrainingRunStatus
-from trainmaster.core import Result, Snapshot, decide
-from trainmaster.core.run.journal import is_open, open_decisions
-from trainmaster.core.snapshot import CreateJob, Effect
+from trainmaster.api.conditions import CONDITION_TYPES, Phase
+from trainmaster.api.trainingrun import TrainingRunStatus
 
-SETTLING_PASSES = 40
-"""Passes in which a quiet world comes to rest: each launch, end and finish takes a few."""
-WAKE_UPS = 6
-"""Wake-ups followed in a quiet world: back-off, deadline, time to live."""
 FUTURE_STATUS: dict[str, Any] = {
     "futureField": {"kept": [1, 2.5, "three"]},
     "conditions": [
@@ -73,14 +66,6 @@ fates = st.sampled_from(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pass:
-    """One pass of an operator: what it saw and what it decided."""
-
-    snapshot: Snapshot
-    result: Result
-
-
 class OneOperator(RuleBasedStateMachine):
     """One operator, killed at any point, seeing the world through caches as old as they like."""
 
@@ -90,9 +75,8 @@ class OneOperator(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
+        self.operator = WatchedOperator(self.world, fenced=self.fenced)
         self.future = False
-        self.restored = False
-        self.committed_ids: set[str] = set()
 
     @initialize(future=st.booleans())
     def begin(self, *, future: bool) -> None:
@@ -106,81 +90,14 @@ class OneOperator(RuleBasedStateMachine):
 
     @rule(run_age=ages, jobs_age=ages, fate=fates, cut=st.integers(0, 3))
     def reconcile(self, *, run_age: int, jobs_age: int, fate: str, cut: int) -> None:
-        seen = self.look(run_age=run_age, jobs_age=jobs_age)
+        seen = self.operator.look(run_age=run_age, jobs_age=jobs_age)
         if fate == "conflict":
             self.world.edit_spec()
-        if fate == "killed before write" or not self.commit(seen):
+        if fate == "killed before write" or not self.operator.commit(seen):
             return
         if fate == "killed after write":
             return
-        self.act(seen.result.effects[:cut] if fate == "killed acting" else seen.result.effects)
-
-    def look(self, *, run_age: int = 0, jobs_age: int = 0) -> Pass:
-        snapshot = self.world.cached_snapshot(run_age=run_age, jobs_age=jobs_age)
-        result = self.decide(snapshot)
-        if result.look_live:
-            snapshot = self.world.live_snapshot()
-            result = self.decide(snapshot)
-            assert not result.look_live, "a live look is the last word"
-        return Pass(snapshot=snapshot, result=result)
-
-    def decide(self, snapshot: Snapshot) -> Result:
-        spec = snapshot.run.spec.to_wire()
-        result = decide(snapshot, self.world.now)
-        assert snapshot.run.spec.to_wire() == spec, "I6: spec is never changed"
-        assert result == decide(snapshot, self.world.now), "the same snapshot gives the same decision"
-        assert snapshot.live or not result.effects, "effects need a live look"
-        assert result.wake_at is None or result.wake_at > self.world.now
-        for effect in result.effects:
-            self.check_recorded(effect, snapshot)
-        return result
-
-    def check_recorded(self, effect: Effect, snapshot: Snapshot) -> None:
-        """I7, and all that an effect may be about."""
-        decisions = [d for d in snapshot.run.status.decisions if is_open(d)]
-        if isinstance(effect, CreateJob):
-            assert any(d.kind == DecisionKind.LAUNCH and d.launch == effect.plan.launch for d in decisions)
-            return
-        launch = next(job.launch for job in snapshot.jobs if job.uid == effect.uid)
-        ends = any(d.kind == DecisionKind.END_LAUNCH and d.launch == launch for d in decisions)
-        assert ends or any(d.kind == DecisionKind.CLEAN_UP and d.launch >= launch for d in decisions)
-
-    def commit(self, seen: Pass) -> bool:
-        """Write status if it changed; whether the pass may go on to act."""
-        base, status = seen.snapshot.run, seen.result.status
-        if status.to_wire() == base.status.to_wire():
-            return True
-        if not self.world.write_status(base, status):
-            return False
-        self.check_step(base, self.world.run)
-        self.world.keep_view()
-        return True
-
-    def check_step(self, before: TrainingRun, after: TrainingRun) -> None:
-        old, new = before.status, after.status
-        assert new.launch >= old.launch, "I2: launches never fall"
-        assert generation_of(new) >= generation_of(old), "I2: plan generations never fall"
-        assert new.observed_generation == after.metadata.generation
-        if old.phase in Phase.TERMINAL and old.observed_rerun == after.spec.rerun:
-            assert (new.phase, new.completion_time) == (old.phase, old.completion_time), "I4: finished is finished"
-            assert not [d for d in fresh(old, new) if d.kind == DecisionKind.LAUNCH], "I4"
-        ids = [d.id for d in new.decisions]
-        assert len(ids) == len(set(ids)), "decisions have names of their own"
-        if not self.restored:
-            assert not self.committed_ids & {d.id for d in fresh(old, new)}, "no name is used twice"
-        self.committed_ids |= set(ids)
-        settled = {d.id: d.state for d in old.decisions if d.state != DecisionState.RECORDED}
-        assert all(settled.get(d.id, d.state) == d.state for d in new.decisions), "what is settled stays so"
-        open_before = {d.id for d in old.decisions if d.state == DecisionState.RECORDED}
-        assert open_before <= set(ids), "an open decision is never dropped"
-
-    def act(self, effects: tuple[Effect, ...]) -> None:
-        for effect in effects:
-            if isinstance(effect, CreateJob) and self.fenced:
-                assert not self.world.pods, "I1: no pod lives when a Job is created"
-                assert all(job.state in {"Complete", "Failed"} for job in self.world.jobs.values()), "I1"
-            self.world.execute(effect)
-            self.world.keep_view()
+        self.operator.act(seen.result.effects[:cut] if fate == "killed acting" else seen.result.effects)
 
     # -- the user -----------------------------------------------------------------------------------------------------
 
@@ -209,7 +126,6 @@ class OneOperator(RuleBasedStateMachine):
 
     @rule(age=st.integers(1, 30))
     def restore(self, *, age: int) -> None:
-        self.restored = True
         self.world.restore(age)
         self.world.keep_view()
 
@@ -259,23 +175,8 @@ class OneOperator(RuleBasedStateMachine):
 
     @rule()
     def pods_end(self) -> None:
-        self.end_pods()
+        self.operator.end_pods()
         self.world.keep_view()
-
-    def end_pods(self) -> bool:
-        """What is to end has ended; whether that changed anything."""
-        world = self.world
-        ending = [
-            uid
-            for uid in world.pods
-            if uid not in world.jobs or world.jobs[uid].deleting or world.jobs[uid].state in {"Complete", "Failed"}
-        ]
-        for uid in ending:
-            world.end_pod(uid)
-        gone = [uid for uid, job in world.jobs.items() if job.deleting and uid not in world.pods]
-        for uid in gone:
-            world.collect(uid)
-        return bool(ending or gone)
 
     @rule(seconds=st.sampled_from([1, 15, 70, 700, 100_000, -3_000]))
     def time(self, *, seconds: int) -> None:
@@ -308,14 +209,14 @@ class OneOperator(RuleBasedStateMachine):
     @invariant()
     def no_crash_is_counted_that_was_none(self) -> None:
         world = self.world
-        if self.restored:
+        if self.world.restored:
             assert world.run.status.crashes <= sum(world.true_crashes.values())
         else:
             assert world.run.status.crashes <= world.true_crashes.get(world.run.status.reruns, 0)
 
     @invariant()
     def what_a_newer_version_wrote_is_there_raw(self) -> None:
-        if not self.future or self.restored:
+        if not self.future or self.world.restored:
             return
         wire = self.world.run.status.to_wire()
         assert wire["futureField"] == FUTURE_STATUS["futureField"]
@@ -335,68 +236,14 @@ class OneOperator(RuleBasedStateMachine):
     @rule()
     def quiet(self) -> None:
         """I8: without new trouble everything comes to rest, and stays there until the time that was asked for."""
-        for _ in range(WAKE_UPS):
-            seen = self.settle()
-            if seen.result.wake_at is None:
-                return
-            self.world.now = seen.result.wake_at
-            assert self.changes(self.look()), "a wake-up finds something to do"
-
-    def settle(self) -> Pass:
-        for _ in range(SETTLING_PASSES):
-            moved = self.end_pods()
-            moved |= self.let_trainers_work()
-            self.world.keep_view()
-            seen = self.look()
-            changes = self.changes(seen)
-            if not changes and not moved:
-                self.check_rest()
-                return seen
-            assert self.commit(seen), "nobody else writes"
-            self.act(seen.result.effects)
-        pytest.fail(f"no rest after {SETTLING_PASSES} passes: {self.world.run.status.to_wire()}")
-
-    def changes(self, seen: Pass) -> bool:
-        return bool(seen.result.effects) or seen.result.status.to_wire() != seen.snapshot.run.status.to_wire()
-
-    def let_trainers_work(self) -> bool:
-        world, moved = self.world, False
-        for uid, job in list(world.jobs.items()):
-            if job.deleting:
-                continue
-            if job.state == "Pending":
-                world.start_pod(uid)
-                moved = True
-            elif job.state == "Running":
-                before = (world.received, world.trainers[uid])
-                world.report(uid)
-                world.deliver(-1)
-                trainer = world.trainers[uid]
-                if {d.id for d in trainer.plan.directives} - set(trainer.applied):
-                    world.train(uid, norm=1.0)
-                moved |= before != (world.received, world.trainers[uid])
-        return moved
-
-    def check_rest(self) -> None:
-        world, status = self.world, self.world.run.status
-        living = {job.launch for job in world.jobs.values() if job.state not in {"Complete", "Failed"}}
-        wanted = {status.launch} if status.launch_outcome is None and status.launch else set()
-        assert living == wanted, "I1: what lives is the newest launch, if the run wants one"
-        assert set(world.pods.values()) <= wanted
-        running = any(job.state == "Running" for job in world.jobs.values())
-        finished = status.phase in Phase.TERMINAL
-        waiting = open_decisions(status, DecisionKind.ADJUST) if not running and not finished else ()
-        assert open_decisions(status) == waiting, "every decision has come true or been overtaken"
-        assert status.plan is None or status.plan.generation >= 1
-        if world.exact and self.fenced and not self.restored:
-            assert status.crashes == world.true_crashes.get(status.reruns, 0), "each crash is counted once"
+        self.operator.come_to_rest()
 
     def teardown(self) -> None:
         """I3: a run that is deleted gets no new Job, whoever still wants one."""
         self.quiet()
         self.world.delete_run()
         self.world.keep_view()
-        seen = self.look()
+        seen = self.operator.look()
         assert not seen.result.effects
         assert seen.result.status == self.world.run.status
         assert kstatus(self.world.run.to_wire()) == "Terminating"
@@ -415,17 +262,17 @@ class TwoOperators(OneOperator):
     @rule(run_age=ages, jobs_age=ages, write=st.booleans())
     def fall_asleep(self, *, run_age: int, jobs_age: int, write: bool) -> None:
         """Just before its write, or between the write and the effects."""
-        seen = self.look(run_age=run_age, jobs_age=jobs_age)
+        seen = self.operator.look(run_age=run_age, jobs_age=jobs_age)
         if not write:
             self.stalled.append(seen)
-        elif self.commit(seen):
+        elif self.operator.commit(seen):
             self.paused.append(seen)
 
     @precondition(lambda self: self.stalled)
     @rule(number=picks)
     def wake_up_and_write(self, *, number: int) -> None:
         seen = self.stalled.pop(number % len(self.stalled))
-        self.commit(seen)
+        self.operator.commit(seen)
         self.paused.append(seen)
 
     @precondition(lambda self: self.paused)
@@ -433,20 +280,11 @@ class TwoOperators(OneOperator):
     def wake_up_and_act(self, *, number: int) -> None:
         seen = self.paused.pop(number % len(self.paused))
         before = set(self.world.jobs)
-        self.act(seen.result.effects)
+        self.operator.act(seen.result.effects)
         for uid in set(self.world.jobs) - before:
-            assert self.world.jobs[uid].launch <= self.world.run.status.launch or self.restored
+            assert self.world.jobs[uid].launch <= self.world.run.status.launch or self.world.restored
         names = [job.name for job in self.world.jobs.values()]
         assert len(names) == len(set(names)), "a double is adopted, not made"
-
-
-def generation_of(status: TrainingRunStatus) -> int:
-    return status.plan.generation if status.plan is not None else 0
-
-
-def fresh(old: TrainingRunStatus, new: TrainingRunStatus) -> list[Decision]:
-    known = {d.id for d in old.decisions}
-    return [d for d in new.decisions if d.id not in known]
 
 
 EXAMPLES, STEPS, SOAK_FACTOR = 300, 60, 20
