@@ -35,7 +35,7 @@ def describe_run(view: LocalView) -> None:
 
 def _facts(view: LocalView) -> Iterator[tuple[str, str]]:
     status = view.run.status
-    unattended = "" if view.ended or view.attended else " (nobody drives it: run it again to go on)"
+    unattended = " (unattended: nobody drives it; run it again to go on)" if view.unattended else ""
     yield "Phase", f"{status.phase or 'Pending'}{unattended}"
     yield "Workload", view.run.spec.workload
     if status.start_time:

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -82,7 +81,7 @@ def run(
     Progress goes to stderr, the final objects to stdout. However it is interrupted, the same command goes on from the
     last checkpoint; a finished run is not trained again (change spec.rerun for that).
 
-    Exit codes: 0 succeeded or stopped early, 1 failed, 2 refused, 130 interrupted.
+    Exit codes: 0 succeeded or stopped early; 1 failed, or suspended by its manifest; 2 refused; 130 interrupted.
 
     [bold]Examples[/]
 
@@ -118,8 +117,10 @@ def get(
     """Show the runs of the state directory."""
     state = StateDir(state_dir)
     views = (view_run(state, Key(namespace, name)),) if name else view_runs(state)
-    table = partial(runs_table, unattended=_unattended(views))
-    emit_objects([view.run for view in views], output=output, table=table, as_list=name is None)
+    if not views and output is OutputFormat.TABLE:
+        typer.echo(f"No runs in {state.root}.", err=True)
+        return
+    emit_objects([view.run for view in views], output=output, table=lambda _: views_table(views), as_list=name is None)
 
 
 @app.command()
@@ -163,13 +164,11 @@ def _copy_from(path: Path, position: int) -> int:
         return file.tell()
 
 
-def _unattended(views: Iterable[LocalView]) -> frozenset[str]:
-    """UIDs of runs that are under way by their status, but that nobody drives."""
-    return frozenset(
-        view.run.metadata.uid
-        for view in views
-        if view.ended and view.run.status.completion_time is None and view.run.status.phase != Phase.SUSPENDED
-    )
+def views_table(views: Iterable[LocalView]) -> Table:
+    """Stored runs; those that nobody drives are marked."""
+    views = tuple(views)
+    unattended = frozenset(view.run.metadata.uid for view in views if view.unattended)
+    return runs_table([view.run for view in views], unattended=unattended)
 
 
 def runs_table(runs: Iterable[TrainingRun], *, unattended: frozenset[str] = frozenset()) -> Table:

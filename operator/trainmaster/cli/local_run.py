@@ -33,7 +33,7 @@ class Driven:
 
     @property
     def exit_code(self) -> int:
-        """0 when all succeeded (or stopped early), 130 when interrupted, else 1."""
+        """0 when all succeeded (or stopped early), 130 when interrupted before they had ended, else 1."""
         if self.interrupted:
             return EXIT_INTERRUPTED
         return EXIT_OK if all(run.status.phase == Phase.SUCCEEDED for run in self.runs) else EXIT_FAILED
@@ -43,12 +43,13 @@ def local_options(
     *, state_dir: Path, cpus: int | None = None, volumes: Sequence[str] = (), tracking_uri: str | None = None
 ) -> LocalOptions:
     """Options of a session from the words of a command line. Raises TrainmasterError on a bad one."""
+    folders = dict(_volume(text) for text in volumes)
     state = StateDir(state_dir)
     state.prepare()
     return LocalOptions(
         state=state,
         cpus=cpus or len(os.sched_getaffinity(0)),
-        volumes=dict(_volume(text) for text in volumes),
+        volumes=folders,
         tracking_uri=tracking_uri or state.mlflow_uri,
     )
 
@@ -90,9 +91,13 @@ async def _drive(runs: Sequence[TrainingRun], options: LocalOptions, printer: Pr
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, number)
     finished = await session.run(runs)
-    if signals:
+    interrupted = signals > 0 and any(run.status.phase not in Phase.TERMINAL for run in finished)
+    if interrupted:
         printer.say("Interrupted: the same command goes on from the last checkpoint.")
-    return Driven(runs=finished, interrupted=signals > 0)
+    for run in finished:
+        if run.status.phase == Phase.SUSPENDED and run.spec.suspend:
+            printer.say(f"{run.metadata.name}: suspended by its manifest; set spec.suspend to false to go on.")
+    return Driven(runs=finished, interrupted=interrupted)
 
 
 class _PrinterHandler(logging.Handler):

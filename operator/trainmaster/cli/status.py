@@ -10,7 +10,7 @@ from trainmaster import __version__
 from trainmaster.adapters.local.inspection import view_runs
 from trainmaster.adapters.local.state_dir import StateDir
 from trainmaster.api.plan import PROTOCOL
-from trainmaster.cli.local import DEFAULT_STATE_DIR, StateDirOption, runs_table
+from trainmaster.cli.local import DEFAULT_STATE_DIR, StateDirOption, views_table
 from trainmaster.cli.output import OutputFormat, OutputOption, print_data, stdout
 
 PARTS = ("torch", "mlflow", "aiohttp", "pydantic")
@@ -29,7 +29,7 @@ def status(*, output: OutputOption = OutputFormat.TABLE, state_dir: StateDirOpti
     console.print(f"{'state':<12} {state_dir}{'' if state_dir.exists() else ' (not made yet)'}")
     if views:
         console.print()
-        console.print(runs_table([view.run for view in views]))
+        console.print(views_table(views))
     else:
         console.print("No runs yet. Try: trainmaster demo")
 

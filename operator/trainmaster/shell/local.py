@@ -23,6 +23,7 @@ from trainmaster.adapters.mlflow_tracking import MlflowTracker
 from trainmaster.adapters.series_files import FileSeriesStore
 from trainmaster.adapters.system_clock import SystemClock
 from trainmaster.api.conditions import Outcome, Phase
+from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.objects import Key
 from trainmaster.api.trainingrun import TrackingStatus, TrainingRun
 from trainmaster.core.snapshot import Event
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 15
 """How long the end waits for the tracking server: what it does not take is kept, and sent by the next session."""
+FINAL_PASSES = 10
+"""Passes over a run at the end of a session, at most; an ended launch takes four: account, write, look, settle."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +65,7 @@ class LocalSession:
     ) -> None:
         self._options = options
         self._on_progress = on_progress
+        self._on_event = on_event
         self._clock = SystemClock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         port = self._listener.getsockname()[1]
@@ -95,16 +99,23 @@ class LocalSession:
         )
         self._settled: dict[Key, TrainingRun] = {}
         self._wanted: tuple[Key, ...] = ()
-        self._all_settled = asyncio.Event()
+        self._over = asyncio.Event()
+        """All runs are settled, or nobody wants to wait for it any more."""
+        self._hurried = False
 
     def interrupt(self, *, at_once: bool = False) -> None:
-        """End the session: launches save and end; with `at_once` they are killed."""
+        """End the session: launches save and end; with `at_once` they are killed, and no status is waited for."""
         self._cluster.interrupt()
         if at_once:
+            self._hurried = True
             self._cluster.kill()
+            self._over.set()
 
     async def run(self, runs: Sequence[TrainingRun]) -> tuple[TrainingRun, ...]:
         """Apply runs and drive them until each is finished or suspended.
+
+        Returns:
+            The runs as they are stored in the end, in the order of `runs`.
 
         Raises:
             TrainmasterError: A run is locked by another session, an update is refused, the state is unreadable.
@@ -113,17 +124,39 @@ class LocalSession:
             self._wanted = tuple(run.metadata.key for run in runs)
             for key in self._wanted:
                 locks.callback(self._options.state.lock_run(key).release)
-            applied = [self._cluster.apply(run) for run in runs]
-            async with self._serving(), self._pump:
-                for run in applied:
-                    self._queue.wake(run.metadata.key)
-                await self._all_settled.wait()
-                await self._cluster.close()
+            applied = self._cluster.apply(runs)
+            for run in applied:
+                self._desk.trainer_state(run)  # a damaged series is refused here, not in the middle of the night
+                self._tell_finished(run)
+            async with self._pump:
+                async with self._serving():
+                    for run in applied:
+                        self._queue.wake(run.metadata.key)
+                    await self._over.wait()
+                    await self._cluster.close()
                 await self._send_last_points()
-            return tuple(self._settled[key] for key in self._wanted)
+                return tuple([await self._final(run) for run in applied])
+
+    def _tell_finished(self, run: TrainingRun) -> None:
+        status = run.status
+        if status.phase in Phase.TERMINAL and status.observed_rerun == run.spec.rerun:
+            message = f"{status.phase} already; a new value of spec.rerun in the manifest trains again"
+            self._on_event(run, Event(type="Normal", reason="Finished", message=message))
+
+    async def _final(self, run: TrainingRun) -> TrainingRun:
+        """The run as stored in the end; what the tracker told last is taken into its status before."""
+        key = run.metadata.key
+        try:
+            for _ in range(FINAL_PASSES):
+                again = await self._reconciler.reconcile(key)
+                if again is None or again > self._clock.now():
+                    break
+        except TrainmasterError as error:
+            logger.warning("%s: its last status is not stored: %s", key, error)
+        return self._cluster.find(run.metadata.uid) or run
 
     async def _send_last_points(self) -> None:
-        if await self._pump.flush(seconds=FLUSH_SECONDS):
+        if self._hurried or await self._pump.flush(seconds=FLUSH_SECONDS):
             return
         for run in self._settled.values():
             state = self._pump.state(run.metadata.uid, rerun=run.status.reruns)
@@ -137,7 +170,7 @@ class LocalSession:
 
     @contextlib.asynccontextmanager
     async def _serving(self) -> AsyncIterator[None]:
-        """The report server, the work queue and the tracking pump, for as long as the block takes."""
+        """The report server and the work queue, for as long as the block takes."""
         server = web.AppRunner(report_app(desk=self._desk, authenticator=self._cluster), access_log=None)
         await server.setup()
         await web.SockSite(server, self._listener).start()
@@ -188,10 +221,11 @@ class LocalSession:
         run = observation.run
         self._track(run)
         self._tell(run)
-        if run.status.phase in Phase.TERMINAL | {Phase.SUSPENDED}:
+        # What is due at once (an effect, the pass after a write) is done before the session ends.
+        if run.status.phase in Phase.TERMINAL | {Phase.SUSPENDED} and (again is None or again > self._clock.now()):
             self._settled[key] = run
             if set(self._wanted) <= set(self._settled):
-                self._all_settled.set()
+                self._over.set()
         return again
 
     def _tell(self, run: TrainingRun) -> None:

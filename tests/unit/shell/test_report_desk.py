@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.runs import PLAN, T0, UID, run_of, status_of
+from tests.support.runs import PLAN, T0, UID, Field, run_of, status_of
 from trainmaster.adapters.series_memory import MemorySeriesStore
 from trainmaster.api.plan import Plan
 from trainmaster.api.protocol import CheckpointManifest, Crash, Entry, EntryType, Report, Verdict
@@ -21,7 +21,7 @@ from trainmaster.shell.report_desk import RefusedError, ReportDesk
 class Bench:
     """A desk, the run that it knows, and a clock to turn."""
 
-    def __init__(self, **status: Any) -> None:  # noqa: ANN401 - any field of status
+    def __init__(self, **status: Field) -> None:
         self.run: TrainingRun | None = run_of(status=status_of(**status))
         self.series = MemorySeriesStore()
         self.time = T0
@@ -42,7 +42,7 @@ class Bench:
     def now(self) -> datetime:
         return self.time
 
-    def take(self, *, launch: int = 1, identity: LaunchIdentity | None = None, **fields: Any) -> int:  # noqa: ANN401 - a report
+    def take(self, *, launch: int = 1, identity: LaunchIdentity | None = None, **fields: Field) -> int:
         who = identity or LaunchIdentity(run_uid=UID, launch=launch)
         return self.desk.take(who, report_of(launch=launch, **fields)).have_seq
 
@@ -56,12 +56,12 @@ def _localise(plan: Plan) -> Plan:
     return plan.model_copy(update={"volumes": {"data": "/folder"}})
 
 
-def report_of(*, launch: int = 1, **fields: Any) -> Report:  # noqa: ANN401 - any field of a report
+def report_of(*, launch: int = 1, **fields: Field) -> Report:
     base: dict[str, Any] = {"run_uid": UID, "generation": 1, "phase": "training"}
     return Report.model_validate(base | fields | {"launch": launch})
 
 
-def entry_of(seq: int, entry_type: str, **fields: Any) -> Entry:  # noqa: ANN401 - any field of an entry
+def entry_of(seq: int, entry_type: str, **fields: Field) -> Entry:
     return Entry.model_validate({"seq": seq, "type": entry_type, "time": T0, "generation": 1} | fields)
 
 
@@ -69,7 +69,7 @@ def checkpoint_at(step: int) -> CheckpointManifest:
     return CheckpointManifest(path=f"1/step-{step}.pt", step=step, epoch=step // 10, sha256="0" * 64, size_bytes=1)
 
 
-def refusal(bench: Bench, **fields: Any) -> RefusedError:  # noqa: ANN401 - any field of a report
+def refusal(bench: Bench, **fields: Field) -> RefusedError:
     with pytest.raises(RefusedError) as caught:
         bench.take(**fields)
     assert bench.told == []

@@ -15,8 +15,8 @@ from subprocess import Popen
 
 from trainmaster.adapters.local.jobs import LocalJob, load_jobs, new_job, observe_job
 from trainmaster.adapters.local.objects import ObjectStore
-from trainmaster.adapters.local.processes import ENV_LAUNCH, ENV_RUN_UID, ProcessId, identify, start_launcher, strays
-from trainmaster.adapters.local.state_dir import StateDir, write_atomic
+from trainmaster.adapters.local.processes import ENV_LAUNCH, ENV_RUN_UID, identify, start_launcher, strays
+from trainmaster.adapters.local.state_dir import StateDir, StateDirError, write_atomic
 from trainmaster.api.objects import Key
 from trainmaster.api.plan import Plan
 from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
@@ -31,6 +31,8 @@ STRAY_SECONDS = 0.1
 """Between two looks for processes that a launch has left behind."""
 KILL_MARGIN_SECONDS = 15
 """Beyond the grace period: the launcher gets time to send its last report."""
+START_RETRY_SECONDS = 5
+"""Until a launcher that could not be started (full disk, no process free) is tried again."""
 CLAIM_SCHEME = "pvc://"
 SESSION = "local-session"
 """The owner of all runs of local mode is the session that drives them: when it is interrupted, they are suspended."""
@@ -67,20 +69,27 @@ class LocalCluster:
         self._runs: dict[str, TrainingRun] = {}
         self._jobs: dict[str, LocalJob] = {}
         self._tokens: dict[str, LaunchIdentity] = {}
+        self._left: set[str] = set()
+        """Jobs of an earlier session that are being seen out."""
         self._watchers: set[asyncio.Task[None]] = set()
+        self._retry: asyncio.TimerHandle | None = None
         self._interrupted = False
 
     # -- runs ---------------------------------------------------------------------------------------------------------
 
-    def apply(self, wanted: TrainingRun) -> TrainingRun:
-        """Create or update a run, and take over what an earlier process left of it."""
-        run = self._objects.apply(wanted, now=self._clock.now())
-        self._runs[run.metadata.uid] = run
-        for job in load_jobs(self._state.jobs(run.metadata.uid)):
-            self._jobs[job.name] = job
-            if not job.ended:
-                self._take_over(job)
-        return run
+    def apply(self, wanted: Sequence[TrainingRun]) -> list[TrainingRun]:
+        """Create or update runs, all or none, and take over what an earlier process left of them."""
+        for run in wanted:
+            self._objects.judge(run)
+        runs = [self._objects.apply(run, now=self._clock.now()) for run in wanted]
+        for run in runs:
+            self._runs[run.metadata.uid] = run
+            for job in load_jobs(self._state.jobs(run.metadata.uid)):
+                self._jobs[job.name] = job
+                if not job.ended:
+                    self._left.add(job.name)
+                    self._spawn(self._outlive(job, grace=run.spec.termination_grace_period_seconds))
+        return runs
 
     def find(self, uid: str) -> TrainingRun | None:
         """The committed run with this UID."""
@@ -106,12 +115,8 @@ class LocalCluster:
         """Append to the run's list of events, and tell whoever watches."""
         for event in events:
             self._on_event(run, event)
-        lines = [
-            json.dumps(
-                {"time": self._clock.now().isoformat(timespec="seconds"), "type": e.type, "reason": e.reason, "message": e.message}
-            )
-            for e in events
-        ]
+        time = self._clock.now().isoformat(timespec="seconds")
+        lines = [json.dumps({"time": time, "type": e.type, "reason": e.reason, "message": e.message}) for e in events]
         if not lines:
             return
         path = self._state.jobs(run.metadata.uid) / "events.jsonl"
@@ -126,11 +131,14 @@ class LocalCluster:
 
     async def create_job(self, run: TrainingRun, effect: CreateJob) -> None:
         """Create a Job; it starts when there are cores for it."""
-        if effect.name in self._jobs:
+        known = self._jobs.get(effect.name)
+        if known is not None and not known.deleted:
             return
         plan = self.localise(effect.plan)
         folder = self._state.jobs(run.metadata.uid) / effect.name
         job = new_job(name=effect.name, run_uid=plan.run_uid, launch=plan.launch, cpus=plan.cpus, folder=folder)
+        # A name is used twice only where status was lost, and then the last word in the folder is not this Job's.
+        job.termination_log.unlink(missing_ok=True)
         write_atomic(folder / "plan.json", plan.model_dump_json(by_alias=True, exclude_none=True))
         self._keep(job)
         self._start_waiting()
@@ -141,10 +149,10 @@ class LocalCluster:
         if job is None or job.uid != effect.uid or job.deleted:
             return
         if job.process is None or job.ended:
-            self._keep(replace(job, deleting=True, deleted=True))
+            self._note(replace(job, deleting=True, deleted=True))
             self._on_change(run.metadata.key)
             return
-        self._keep(replace(job, deleting=True))
+        self._note(replace(job, deleting=True))
         self._spawn(self._end(job.name, grace=run.spec.termination_grace_period_seconds))
 
     def localise(self, plan: Plan) -> Plan:
@@ -184,8 +192,17 @@ class LocalCluster:
         return self._settings.volumes.get(claim, self._state.volume(claim)).absolute()
 
     def _keep(self, job: LocalJob) -> None:
-        self._jobs[job.name] = job
+        """Note a Job's new state, on disk first. Raises StateDirError; the old state then stands."""
         job.save()
+        self._jobs[job.name] = job
+
+    def _note(self, job: LocalJob) -> None:
+        """Note what has happened already; where it cannot be written, the next session finds it out by itself."""
+        self._jobs[job.name] = job
+        try:
+            job.save()
+        except StateDirError as error:
+            logger.warning("%s", error)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -194,29 +211,42 @@ class LocalCluster:
 
     def _start_waiting(self) -> None:
         """Start Jobs that wait, oldest first, as far as there are cores; one always runs, however many it wants."""
+        if self._interrupted:
+            return
         for job in list(self._jobs.values()):
-            if job.process is not None or job.ended or job.deleting:
+            if job.process is not None or job.ended or job.deleting or job.name in self._left:
                 continue
             used = sum(each.cpus for each in self._jobs.values() if each.process is not None and not each.ended)
-            if not used or used + job.cpus <= self._settings.cpus:
+            if used and used + job.cpus > self._settings.cpus:
+                continue
+            try:
                 self._start(job)
+            except (StateDirError, OSError) as error:
+                logger.warning("launch %s cannot start: %s; trying again in %d s", job.name, error, START_RETRY_SECONDS)
+                self._start_waiting_later()
+                return
+
+    def _start_waiting_later(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+        self._retry = asyncio.get_running_loop().call_later(START_RETRY_SECONDS, self._start_waiting)
 
     def _start(self, job: LocalJob) -> None:
         token = secrets.token_urlsafe(32)
         write_atomic(job.token_file, token, mode=0o600)
-        self._tokens[token] = LaunchIdentity(run_uid=job.run_uid, launch=job.launch)
         popen = start_launcher(env=self._environment(job), log=job.log, cwd=self._settings.cwd)
-        process = identify(popen.pid)
-        self._keep(replace(job, process=process, running_since=self._clock.now().isoformat()))
+        self._tokens[token] = LaunchIdentity(run_uid=job.run_uid, launch=job.launch)
+        self._note(replace(job, process=identify(popen.pid), running_since=self._clock.now().isoformat()))
         self._spawn(self._watch(job.name, popen))
+        self._on_change(self._runs[job.run_uid].metadata.key)
 
     def _environment(self, job: LocalJob) -> dict[str, str]:
         run = self._runs[job.run_uid]
         return {
             **os.environ,
-            **{variable.name: variable.value for variable in run.spec.env},
             "PYTHONUNBUFFERED": "1",
             "OMP_NUM_THREADS": str(job.cpus),
+            **{variable.name: variable.value for variable in run.spec.env},
             ENV_RUN_UID: job.run_uid,
             ENV_LAUNCH: str(job.launch),
             "TRAINMASTER_PLAN": (job.path / "plan.json").read_text(encoding="utf-8"),
@@ -233,15 +263,12 @@ class LocalCluster:
         code = popen.wait()
         await self._ended(name, exit_code=code if code >= 0 else 128 - code)
 
-    def _take_over(self, job: LocalJob) -> None:
-        """A Job whose process was an earlier driver's: its launcher was told to end when that one died."""
+    async def _outlive(self, job: LocalJob, *, grace: float) -> None:
+        """See a Job of an earlier session out: its launcher was told to end when that one died, or never started."""
+        await self._end(job.name, grace=grace)
         if job.process is not None:
-            self._spawn(self._outlive(job.name, job.process))
-
-    async def _outlive(self, name: str, process: ProcessId) -> None:
-        if process.send(signal.SIGTERM):
-            await process.gone()
-        await self._ended(name, exit_code=None)
+            await job.process.gone()
+        await self._ended(job.name, exit_code=None)
 
     async def _end(self, name: str, *, grace: float) -> None:
         process = self._jobs[name].process
@@ -263,7 +290,7 @@ class LocalCluster:
                 process.send(signal.SIGKILL)
             await asyncio.sleep(STRAY_SECONDS)
         job = self._jobs[name]
-        self._keep(replace(job, ended=True, exit_code=exit_code, deleted=job.deleting))
+        self._note(replace(job, ended=True, exit_code=exit_code, deleted=job.deleting))
         run = self._runs.get(job.run_uid)
         if run is not None:
             self._on_change(run.metadata.key)

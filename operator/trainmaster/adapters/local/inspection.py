@@ -45,6 +45,12 @@ class LocalView:
         """Whether nothing more will happen unless somebody runs it."""
         return self.run.status.phase in Phase.TERMINAL or not self.attended
 
+    @property
+    def unattended(self) -> bool:
+        """Whether it is under way by its status, but nobody drives it: a session was killed."""
+        status = self.run.status
+        return self.ended and status.completion_time is None and status.phase not in {"", Phase.SUSPENDED}
+
     def log(self, launch: int | None = None) -> Path:
         """The log of a launch, the newest by default. Raises NotFoundError."""
         found = [job for job in self.jobs if launch in {None, job.launch} and job.log.exists()]
@@ -60,7 +66,7 @@ def view_run(state: StateDir, key: Key) -> LocalView:
     """One run. Raises NotFoundError, with the nearest name."""
     run = ObjectStore(state).get(key)
     if run is None:
-        names = [str(each) for each in ObjectStore(state).keys()]
+        names = [str(each) for each in ObjectStore(state)]
         near = difflib.get_close_matches(str(key), names, n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(names) or 'no runs'}"
         message = f"no run {key} in {state.root}{hint}"
@@ -76,7 +82,7 @@ def view_run(state: StateDir, key: Key) -> LocalView:
 
 def view_runs(state: StateDir) -> tuple[LocalView, ...]:
     """All runs of a state directory, by namespace and name."""
-    return tuple(view_run(state, key) for key in ObjectStore(state).keys())
+    return tuple(view_run(state, key) for key in ObjectStore(state))
 
 
 def _events(path: Path) -> list[StoredEvent]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import uuid
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from trainmaster.adapters.local.processes import ProcessId
-from trainmaster.adapters.local.state_dir import write_atomic
+from trainmaster.adapters.local.state_dir import StateDirError, write_atomic
 from trainmaster.api.conditions import EXIT_CONFIGURATION, EXIT_CRASHED, EXIT_OK, EXIT_RETRY, Outcome, Reason
 from trainmaster.api.protocol import TerminationMessage
 from trainmaster.core.snapshot import ObservedJob
@@ -65,13 +66,20 @@ def new_job(*, name: str, run_uid: str, launch: int, cpus: int, folder: Path) ->
 
 
 def load_jobs(folder: Path) -> list[LocalJob]:
-    """The Jobs of one run, by launch."""
-    jobs = []
-    for path in folder.glob("*/job.json"):
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        process = raw.pop("process")
-        jobs.append(LocalJob(**raw, process=ProcessId(**process) if process else None))
-    return sorted(jobs, key=lambda job: job.launch)
+    """The Jobs of one run, by launch. Raises StateDirError on a record that is none."""
+    return sorted((_load(path) for path in folder.glob("*/job.json")), key=lambda job: job.launch)
+
+
+def _load(path: Path) -> LocalJob:
+    try:
+        raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        process = raw["process"]
+        # The folder is where the record lies, though the state directory was moved; a newer version's fields wait.
+        known = {field.name: raw[field.name] for field in fields(LocalJob) if field.name in raw}
+        return LocalJob(**known | {"folder": str(path.parent), "process": ProcessId(**process) if process else None})
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        message = f"{path} is no readable record of a Job ({error}); move its folder away to start a new launch"
+        raise StateDirError(message) from error
 
 
 def observe_job(job: LocalJob) -> ObservedJob:

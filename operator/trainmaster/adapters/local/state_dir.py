@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.objects import Key
+
+FLOCK = "hhqqi4x"
+"""`struct flock` of Linux on 64 bits: type, whence, start, length (0: all), process (0)."""
 
 
 class StateDirError(TrainmasterError):
@@ -68,38 +72,45 @@ class StateDir:
     def lock_run(self, key: Key) -> RunLock:
         """Take a run for this process. Raises RunLockedError when another has it."""
         path = self._lock_path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return RunLock(path, key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return RunLock(path, key)
+        except OSError as error:
+            message = f"{path}: {error.strerror}; free space or permissions and run the same command again"
+            raise StateDirError(message) from error
 
     def is_locked(self, key: Key) -> bool:
         """Whether a process drives this run now."""
+        wanted = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
         try:
             with self._lock_path(key).open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                found = fcntl.fcntl(file, fcntl.F_OFD_GETLK, wanted)
         except FileNotFoundError:
             return False
-        except BlockingIOError:
-            return True
-        return False
+        return bool(struct.unpack(FLOCK, found)[0] != fcntl.F_UNLCK)
 
     def _lock_path(self, key: Key) -> Path:
         return self.root / "locks" / key.namespace / f"{key.name}.lock"
 
 
 class RunLock:
-    """An exclusive lock on a run, until `release` or the end of the process, however it comes."""
+    """An exclusive lock on a run, until `release` or the end of the process, however it comes.
+
+    A lock of the open file description, as `flock` makes one, but others can look at it without taking it themselves.
+    """
 
     def __init__(self, path: Path, key: Key) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
         except BlockingIOError:
             holder = os.read(self._fd, 32).decode(errors="replace").strip()
             os.close(self._fd)
             message = f"{key} is being run already, by process {holder or 'unknown'}: wait for it, or interrupt it"
             raise RunLockedError(message) from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk: the lock is held all the same, only its holder's name is missing
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Give the run back."""
@@ -120,8 +131,18 @@ def write_atomic(path: Path, text: str, *, mode: int = 0o644) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
         message = f"{path}: {error.strerror}; nothing is lost, free space or permissions and run the same command again"
         raise StateDirError(message) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """What was decided is on disk before anything happens because of it: a new name, too, outlives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
