@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TextIO
 
 from trainmaster.api.base import decimal_string
-from trainmaster.api.conditions import Phase
+from trainmaster.api.conditions import SUCCEEDED, Phase, Reason
 from trainmaster.api.trainingrun import TrainingRun
 from trainmaster.core.snapshot import Event
 from trainmaster.shell.progress import Progress
@@ -29,14 +30,32 @@ def progress_line(progress: Progress) -> str | None:
     trainer, status = progress.trainer, progress.run.status
     if trainer is None or status.start_time is None:
         return None
-    done, total = (trainer.epoch, trainer.total_epochs) if trainer.total_epochs else (trainer.step, trainer.total_steps)
-    percent = 100 * trainer.step // trainer.total_steps if trainer.total_steps else 0
-    elapsed = clock((progress.now - status.start_time).total_seconds())
-    left = "?"
+    if trainer.total_steps is None and not trainer.step and progress.newest is None:
+        return None
+    # What has completed has done all of it, whatever step it reported last.
+    whole = _completed(progress.run)
+    step = trainer.total_steps if whole and trainer.total_steps else trainer.step
+    done, total = (trainer.epoch, trainer.total_epochs) if trainer.total_epochs else (step, trainer.total_steps)
+    if whole and total is not None:
+        done = total
+    percent = f"{100 * step // trainer.total_steps}%" if trainer.total_steps else "100%" if whole else "?%"
+    left = "00:00" if whole else "?"
     if trainer.total_steps and trainer.steps_per_second:
-        left = clock((trainer.total_steps - trainer.step) / trainer.steps_per_second)
-    inside = ", ".join([f"{elapsed}<{left}", *_metrics(progress)])
-    return f"Training: {percent}% {done}/{total if total is not None else '?'} [{inside}]"
+        left = clock((trainer.total_steps - step) / trainer.steps_per_second)
+    inside = ", ".join([f"{clock(_active_seconds(progress))}<{left}", *_metrics(progress)])
+    return f"Training: {percent} {done}/{total if total is not None else '?'} [{inside}]"
+
+
+def _completed(run: TrainingRun) -> bool:
+    return any(c.type == SUCCEEDED and c.reason == Reason.COMPLETED for c in run.status.conditions)
+
+
+def _active_seconds(progress: Progress) -> float:
+    """Seconds of training, over all launches: a night in which it was interrupted is none of them."""
+    status = progress.run.status
+    if status.running_time is None or status.launch_outcome is not None:
+        return status.active_seconds
+    return status.active_seconds + (progress.now - status.running_time).total_seconds()
 
 
 def _metrics(progress: Progress) -> list[str]:
@@ -63,6 +82,7 @@ class ProgressPrinter:
         self._moving = stream.isatty()
         self._several = several
         self._last: dict[str, tuple[int, datetime]] = {}
+        self._newest: dict[str, Progress] = {}
         self._line_open = False
 
     def progress(self, progress: Progress) -> None:
@@ -71,6 +91,7 @@ class ProgressPrinter:
         if line is None or progress.run.status.phase in Phase.TERMINAL:
             return
         line = self._prefix(progress.run) + line
+        self._newest[progress.run.metadata.uid] = progress
         if self._moving:
             self._stream.write(CLEAR + line)
             self._stream.flush()
@@ -81,7 +102,16 @@ class ProgressPrinter:
     def event(self, run: TrainingRun, event: Event) -> None:
         """Tell one event."""
         mark = "! " if event.type == "Warning" else ""
+        if run.status.phase in Phase.TERMINAL:
+            self._last_line(run)
         self.say(f"{self._prefix(run)}{mark}{event.reason}: {event.message}")
+
+    def _last_line(self, run: TrainingRun) -> None:
+        """How far it came in the end stays on the screen."""
+        newest = self._newest.pop(run.metadata.uid, None)
+        line = progress_line(replace(newest, run=run)) if newest is not None else None
+        if line is not None:
+            self.say(self._prefix(run) + line)
 
     def say(self, text: str) -> None:
         """Write a line that stays."""
