@@ -1,0 +1,387 @@
+"""Every Cluster: writes are fenced, creating is idempotent, and a Job is seen as it is until the last of it is gone.
+
+`ClusterContract` is the suite. An adapter passes it by a subclass that says how its cluster is made; `Bench` is all
+that the suite asks of one. Times are the machine's: the suite waits for what it expects, and never for less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.report_server import ReportServer, Scripted
+from trainmaster.adapters.local.cluster import LocalCluster, LocalSettings
+from trainmaster.adapters.local.state_dir import StateDir
+from trainmaster.adapters.system_clock import SystemClock
+from trainmaster.api.conditions import Outcome
+from trainmaster.api.labels import job_name
+from trainmaster.api.objects import Key
+from trainmaster.api.trainingrun import PlanStatus, TrainingRun
+from trainmaster.core.run.plan import build_plan
+from trainmaster.core.snapshot import CreateJob, DeleteJob, Event, ObservedJob
+from trainmaster.ports.cluster import Cluster, ConflictError, Observation
+
+PATIENCE_SECONDS = 60.0
+DONE = "from trainmaster_launcher.sdk import connect; connect().done(metrics={'loss': 0.5}, message='well')"
+SLEEP = "import time; time.sleep(600)"
+STRAY = (
+    "import subprocess, sys, pathlib\n"
+    "child = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+    "pathlib.Path(sys.argv[1]).write_text(str(child.pid))\n"
+)
+
+
+class Bench(ABC):
+    """What the suite needs of one adapter: a cluster with cores, and a way to put a run into it."""
+
+    cluster: Cluster
+    events: list[str]
+
+    @abstractmethod
+    async def store(self, run: TrainingRun) -> TrainingRun:
+        """Put a run into the cluster, as its user would; its stored form."""
+
+    @abstractmethod
+    async def remove(self, run: TrainingRun) -> None:
+        """Take a run away, as its user would."""
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """One run in a cluster, with words for what is done to it."""
+
+    bench: Bench
+    run: TrainingRun
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.bench.cluster
+
+    async def create(self, launch: int = 1) -> str:
+        """Create the Job of a launch; its name."""
+        plan = PlanStatus(generation=1, base_generation=1, hyperparameters={})
+        status = self.run.status.model_copy(update={"launch": launch, "plan": plan})
+        name = job_name(self.run.metadata.name, uid=self.run.metadata.uid, launch=launch)
+        await self.cluster.create_job(self.run, CreateJob(name=name, plan=build_plan(self.run, status)))
+        return name
+
+    async def look(self) -> Observation:
+        seen = await self.cluster.observe(self.run.metadata.key, live=True)
+        assert seen is not None
+        assert seen.live
+        return seen
+
+    async def job(self, launch: int = 1) -> ObservedJob | None:
+        return next((job for job in (await self.look()).jobs if job.launch == launch), None)
+
+    async def seen(self, what: Callable[[ObservedJob], bool], *, launch: int = 1) -> ObservedJob:
+        """The Job, as soon as it looks so."""
+        async for job in self.looks(launch):
+            if job is not None and what(job):
+                return job
+        message = (
+            f"launch {launch} did not come to look so within {PATIENCE_SECONDS:g} s; now: {await self.job(launch)}"
+        )
+        raise AssertionError(message)
+
+    async def gone(self, *, launch: int = 1) -> None:
+        """Returns when the Job is not seen any more."""
+        async for job in self.looks(launch):
+            if job is None:
+                return
+        message = f"launch {launch} is still there after {PATIENCE_SECONDS:g} s: {await self.job(launch)}"
+        raise AssertionError(message)
+
+    async def looks(self, launch: int) -> AsyncIterator[ObservedJob | None]:
+        """One look after the other, for as long as patience lasts."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            yield await self.job(launch)
+            await asyncio.sleep(0.02)
+
+
+def python(program: str, *arguments: str, name: str = "conform", **spec: Any) -> TrainingRun:  # noqa: ANN401 - fields of spec
+    """A run whose training is a Python program."""
+    base: dict[str, Any] = {
+        "workload": "custom",
+        "command": ["python", "-c", program, *arguments],
+        "resources": {"cpu": 1},
+        "terminationGracePeriodSeconds": 5,
+    }
+    return TrainingRun.model_validate({"metadata": {"name": name}, "spec": base | spec})
+
+
+def ends(code: int) -> str:
+    return f"import sys; print('code {code}', file=sys.stderr); sys.exit({code})"
+
+
+class ClusterContract(ABC):
+    """The suite. Tests are coroutines' bodies, run by `play`."""
+
+    @abstractmethod
+    def opener(self, folder: Path) -> AbstractAsyncContextManager[Bench]:
+        """The cluster, for the length of a test; it holds two cores."""
+
+    def play(self, folder: Path, run: TrainingRun, story: Callable[[Stage], Coroutine[Any, Any, None]]) -> None:
+        async def main() -> None:
+            async with self.opener(folder) as bench:
+                await story(Stage(bench=bench, run=await bench.store(run)))
+
+        asyncio.run(main())
+
+    # -- status -------------------------------------------------------------------------------------------------------
+
+    def test_a_status_is_written_whole_and_read_back(self, tmp_path: Path) -> None:
+        async def story(stage: Stage) -> None:
+            status = stage.run.status.model_copy(update={"phase": "Pending", "crashes": 3})
+            written = await stage.cluster.write_status(stage.run, status)
+            assert written.status == status
+            assert written.metadata.resource_version != stage.run.metadata.resource_version
+            assert (await stage.look()).run == written
+
+        self.play(tmp_path, python(SLEEP), story)
+
+    def test_a_status_over_a_stale_version_is_a_conflict_and_changes_nothing(self, tmp_path: Path) -> None:
+        async def story(stage: Stage) -> None:
+            first = stage.run.status.model_copy(update={"crashes": 1})
+            written = await stage.cluster.write_status(stage.run, first)
+            with pytest.raises(ConflictError):
+                await stage.cluster.write_status(stage.run, first.model_copy(update={"crashes": 2}))
+            assert (await stage.look()).run == written
+
+        self.play(tmp_path, python(SLEEP), story)
+
+    def test_a_status_of_a_run_that_is_gone_or_another_is_a_conflict(self, tmp_path: Path) -> None:
+        async def story(stage: Stage) -> None:
+            await stage.bench.remove(stage.run)
+            assert await stage.cluster.observe(stage.run.metadata.key, live=True) is None
+            with pytest.raises(ConflictError):
+                await stage.cluster.write_status(stage.run, stage.run.status)
+            await stage.bench.store(python(SLEEP))
+            with pytest.raises(ConflictError):
+                await stage.cluster.write_status(stage.run, stage.run.status)
+
+        self.play(tmp_path, python(SLEEP), story)
+
+    def test_a_run_that_never_was_is_none(self, tmp_path: Path) -> None:
+        async def story(stage: Stage) -> None:
+            assert await stage.cluster.observe(Key("default", "nobody"), live=True) is None
+            assert await stage.cluster.observe(Key("nowhere", stage.run.metadata.name), live=False) is None
+
+        self.play(tmp_path, python(SLEEP), story)
+
+    def test_events_are_told(self, tmp_path: Path) -> None:
+        async def story(stage: Stage) -> None:
+            await stage.cluster.emit(stage.run, [Event(type="Warning", reason="Crashed", message="once")])
+            await stage.cluster.emit(stage.run, [])
+            assert stage.bench.events == ["Crashed: once"]
+
+        self.play(tmp_path, python(SLEEP), story)
+
+    # -- Jobs: how they end -------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize(
+        ("program", "state", "exit_code", "outcome", "reason"),
+        [
+            pytest.param(DONE, "Complete", 0, Outcome.COMPLETED, "Completed", id="0"),
+            pytest.param(ends(75), "Failed", 75, Outcome.RETRY, "Disrupted", id="75"),
+            pytest.param(ends(78), "Failed", 78, Outcome.FAILED, "InvalidConfiguration", id="78"),
+            pytest.param(ends(1), "Failed", 78, Outcome.FAILED, "RepeatedCrash", id="1, twice before the first step"),
+        ],
+    )
+    def test_a_job_ends_with_exit_code_and_last_word(
+        self, tmp_path: Path, program: str, state: str, exit_code: int, outcome: str, reason: str
+    ) -> None:
+        async def story(stage: Stage) -> None:
+            name = await stage.create()
+            job = await stage.seen(lambda job: job.finished)
+            assert (job.name, job.run_uid, job.launch) == (name, stage.run.metadata.uid, 1)
+            assert (job.state, job.exit_code, job.live_pods) == (state, exit_code, 0)
+            assert job.running_since is not None
+            assert not job.disrupted
+            assert job.message is not None
+            assert (job.message.launch, job.message.run_uid) == (1, stage.run.metadata.uid)
+            assert (job.message.verdict.outcome, job.message.verdict.reason) == (outcome, reason)
+            if outcome == Outcome.COMPLETED:
+                assert (job.message.verdict.message, job.message.verdict.metrics) == ("well", {"loss": 0.5})
+
+        self.play(tmp_path, python(program), story)
+
+    def test_a_job_that_runs_is_seen_running_and_without_an_end(self, tmp_path: Path) -> None:
+        async def story(stage: Stage) -> None:
+            await stage.create()
+            job = await stage.seen(lambda job: job.state == "Running")
+            assert job.live_pods == 1
+            assert (job.exit_code, job.message, job.deleting, job.finished) == (None, None, False, False)
+
+        self.play(tmp_path, python(SLEEP), story)
+
+    # -- Jobs: creating and deleting ----------------------------------------------------------------------------------
+
+    def test_creating_twice_is_creating_once(self, tmp_path: Path) -> None:
+        async def story(stage: Stage) -> None:
+            await stage.create()
+            first = await stage.seen(lambda job: job.state == "Running")
+            await stage.create()
+            seen = await stage.look()
+            assert [job.uid for job in seen.jobs] == [first.uid]
+
+        self.play(tmp_path, python(SLEEP), story)
+
+    def test_a_delete_under_another_uid_touches_nothing(self, tmp_path: Path) -> None:
+        async def story(stage: Stage) -> None:
+            name = await stage.create()
+            job = await stage.seen(lambda job: job.state == "Running")
+            await stage.cluster.delete_job(stage.run, DeleteJob(name=name, uid="another"))
+            await stage.cluster.delete_job(stage.run, DeleteJob(name="nobody-1", uid=job.uid))
+            assert await stage.job() == job
+
+        self.play(tmp_path, python(SLEEP), story)
+
+    def test_a_deleted_job_is_seen_ending_and_then_not_at_all(self, tmp_path: Path) -> None:
+        async def story(stage: Stage) -> None:
+            name = await stage.create()
+            job = await stage.seen(lambda job: job.state == "Running")
+            effect = DeleteJob(name=name, uid=job.uid)
+            await stage.cluster.delete_job(stage.run, effect)
+            ending = await stage.job()
+            assert ending is None or (ending.deleting and not ending.finished)
+            await stage.cluster.delete_job(stage.run, effect)
+            await stage.gone()
+            await stage.cluster.delete_job(stage.run, effect)
+
+        self.play(tmp_path, python(SLEEP), story)
+
+    def test_the_name_of_a_deleted_job_is_free_and_its_last_word_forgotten(self, tmp_path: Path) -> None:
+        async def story(stage: Stage) -> None:
+            name = await stage.create()
+            job = await stage.seen(lambda job: job.finished)
+            await stage.cluster.delete_job(stage.run, DeleteJob(name=name, uid=job.uid))
+            await stage.gone()
+            await stage.create()
+            again = await stage.seen(lambda job: job.finished)
+            assert again.uid != job.uid
+            assert again.message is not None
+
+        self.play(tmp_path, python(DONE), story)
+
+    def test_a_finished_job_stays_until_it_is_deleted(self, tmp_path: Path) -> None:
+        async def story(stage: Stage) -> None:
+            name = await stage.create()
+            job = await stage.seen(lambda job: job.finished)
+            assert await stage.job() == job
+            await stage.cluster.delete_job(stage.run, DeleteJob(name=name, uid=job.uid))
+            await stage.gone()
+
+        self.play(tmp_path, python(DONE), story)
+
+    def test_a_job_lives_until_the_last_process_of_it_is_gone(self, tmp_path: Path) -> None:
+        mark = tmp_path / "stray"
+
+        async def story(stage: Stage) -> None:
+            await stage.create()
+            await stage.seen(lambda job: job.finished)
+            assert not is_alive(int(mark.read_text()))
+
+        self.play(tmp_path, python(STRAY, str(mark)), story)
+
+    # -- queue --------------------------------------------------------------------------------------------------------
+
+    def test_a_job_that_finds_no_room_is_held_in_a_queue_and_runs_when_there_is(self, tmp_path: Path) -> None:
+        async def story(stage: Stage) -> None:
+            name = await stage.create()
+            first = await stage.seen(lambda job: job.state == "Running")
+            other = Stage(bench=stage.bench, run=await stage.bench.store(python(DONE, name="other")))
+            await other.create()
+            queued = await other.seen(lambda job: job.state == "Suspended")
+            assert (queued.live_pods, queued.running_since) == (0, None)
+            await stage.cluster.delete_job(stage.run, DeleteJob(name=name, uid=first.uid))
+            assert (await other.seen(lambda job: job.finished)).state == "Complete"
+
+        self.play(tmp_path, python(SLEEP, resources={"cpu": 2}), story)
+
+    def test_a_queued_job_that_is_deleted_never_runs(self, tmp_path: Path) -> None:
+        async def story(stage: Stage) -> None:
+            await stage.create()
+            await stage.seen(lambda job: job.state == "Running")
+            other = Stage(bench=stage.bench, run=await stage.bench.store(python(DONE, name="other")))
+            name = await other.create()
+            queued = await other.seen(lambda job: job.state == "Suspended")
+            await other.cluster.delete_job(other.run, DeleteJob(name=name, uid=queued.uid))
+            await other.gone()
+
+        self.play(tmp_path, python(SLEEP, resources={"cpu": 2}), story)
+
+    def test_the_pods_plan_has_folders_for_claims(self, tmp_path: Path) -> None:
+        async def story(stage: Stage) -> None:
+            plan = PlanStatus(generation=1, base_generation=1, hyperparameters={})
+            status = stage.run.status.model_copy(update={"launch": 1, "plan": plan})
+            local = stage.cluster.localise(build_plan(stage.run, status))
+            assert Path(local.volumes["data"]).is_absolute()
+            assert Path(local.storage.root).is_absolute()
+            assert local.storage.root.endswith(f"/{stage.run.metadata.uid}/0")
+            assert stage.cluster.localise(local).storage.every_steps is None
+
+        self.play(tmp_path, python(SLEEP, data={"source": "pvc://data/bars.csv"}), story)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in {"Z", "X"}
+
+
+def _heard(report: dict[str, Any]) -> Scripted:
+    """Any launcher is told that all it said is kept, and no plan: it goes by that of its creation."""
+    reply = {"protocol": 1, "haveSeq": report["lastSeq"], "plan": {}, "nextReportSeconds": 0.1}
+    return Scripted(status=200, body=json.dumps(reply).encode())
+
+
+class LocalBench(Bench):
+    """Local mode's cluster on a state directory."""
+
+    def __init__(self, folder: Path, *, report_url: str) -> None:
+        self.state = StateDir(folder / "state")
+        self.events = []
+        self.local = LocalCluster(
+            state=self.state,
+            settings=LocalSettings(report_url=report_url, cpus=2, volumes={}, cwd=folder),
+            clock=SystemClock(),
+            on_change=lambda _key: None,
+            on_event=lambda _run, event: self.events.append(f"{event.reason}: {event.message}"),
+        )
+        self.cluster = self.local
+
+    async def store(self, run: TrainingRun) -> TrainingRun:
+        return self.local.apply([run])[0]
+
+    async def remove(self, run: TrainingRun) -> None:
+        (self.state.objects / run.metadata.namespace / f"{run.metadata.name}.json").unlink()
+
+
+class TestLocalCluster(ClusterContract):
+    """Local mode's processes and files."""
+
+    @asynccontextmanager
+    async def opener(self, folder: Path) -> AsyncIterator[Bench]:
+        server = ReportServer({})
+        server.script = _heard
+        bench = LocalBench(folder, report_url=server.url)
+        try:
+            yield bench
+        finally:
+            bench.local.interrupt()
+            bench.local.kill()
+            await bench.local.close()
+            server.close()
