@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from trainmaster.api.conditions import DecisionState, Phase
+from typing import Literal
+
+from trainmaster.api.conditions import DecisionKind, DecisionState, Phase, Reason
 from trainmaster.api.trainingrun import Decision, TrainingRunStatus
 from trainmaster.core.run.standing import Standing
 from trainmaster.core.snapshot import Event
@@ -14,16 +16,31 @@ def events_of(before: TrainingRunStatus, after: TrainingRunStatus, standing: Sta
     events = [_decision_event(d) for d in after.decisions if d.id not in known]
     if before.phase != after.phase and after.phase in Phase.TERMINAL | {Phase.RUNNING, Phase.SUSPENDED}:
         bad = after.phase in {Phase.FAILED, Phase.UNKNOWN}
-        message = f"{after.phase}: {standing.message or standing.reason}"
-        events.append(Event(type="Warning" if bad else "Normal", reason=standing.reason, message=message))
+        kind: Literal["Normal", "Warning"] = "Warning" if bad else "Normal"
+        events.append(Event(type=kind, reason=standing.reason, message=standing.message or after.phase))
     if after.crashes > before.crashes:
-        message = f"{after.crashes} crashes so far in this rerun"
-        events.append(Event(type="Warning", reason="Crashed", message=message))
+        message = f"crash {after.crashes} of this rerun"
+        events.append(Event(type="Warning", reason=Reason.CRASHED, message=message))
     return tuple(events)
 
 
 def _decision_event(decision: Decision) -> Event:
-    would = "would " if decision.state == DecisionState.OBSERVED else ""
-    target = ", ".join(f"{name}={value}" for name, value in decision.target.items())
-    parts = [f"{would}{decision.kind} {decision.launch}", target, decision.evidence]
-    return Event(type="Normal", reason=decision.reason, message="; ".join(part for part in parts if part))
+    would = "would be " if decision.state == DecisionState.OBSERVED else ""
+    told = f"{would}{_deed(decision)}"
+    message = f"{told}: {decision.evidence}" if decision.evidence else told
+    return Event(type="Normal", reason=decision.reason, message=message)
+
+
+def _deed(decision: Decision) -> str:
+    """What a decision does, in words."""
+    match decision.kind:
+        case DecisionKind.LAUNCH:
+            return f"starting launch {decision.launch}"
+        case DecisionKind.END_LAUNCH:
+            return f"ending launch {decision.launch}"
+        case DecisionKind.CLEAN_UP:
+            return "deleting the Jobs of the finished run"
+        case DecisionKind.ADJUST:
+            return "setting " + ", ".join(f"{name} to {value}" for name, value in decision.target.items())
+        case _:
+            return decision.kind
