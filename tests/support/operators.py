@@ -155,7 +155,10 @@ class WatchedOperator:
         assert set(world.pods.values()) <= wanted
         running = any(job.state == "Running" for job in world.jobs.values())
         finished = status.phase in Phase.TERMINAL
-        waiting = open_decisions(status, DecisionKind.ADJUST) if not running and not finished else ()
+        # A correction waits for a trainer that can take it. One that lost its status to a backup after the trainer had
+        # taken it is decided again under the same generation, which that trainer has: the next launch will take it.
+        may_wait = not finished and (not running or world.restored)
+        waiting = open_decisions(status, DecisionKind.ADJUST) if may_wait else ()
         assert open_decisions(status) == waiting, "every decision has come true or been overtaken"
         assert status.plan is None or status.plan.generation >= 1
         if world.exact and self.fenced and not self.world.restored:

@@ -170,6 +170,7 @@ class World:
 
     def queue(self, uid: str) -> None:
         """A queue takes the Job's quota away; its pods end."""
+        self._lose_words(uid)
         self.pods.pop(uid, None)
         self.jobs[uid] = replace(self.jobs[uid], state="Suspended", running_since=None)
 

@@ -49,6 +49,13 @@ def test_crashes_that_were_reported_are_not_counted_again_at_the_end() -> None:
     assert ended.crashes == 4
 
 
+def test_last_words_that_were_lost_charge_no_crash_of_their_own() -> None:
+    """Exit code 1 is that of a launcher that has told its crashes; one that is killed is a crash more."""
+    status = look(run_of(status=status_of()), job_of(), trainer=trainer_of(crashes=4)).status
+    assert look(run_of(status=status), job_of("Failed", exit_code=1)).status.crashes == 4
+    assert look(run_of(status=status), job_of("Failed", exit_code=137)).status.crashes == 5
+
+
 def test_last_words_that_came_by_report_alone_charge_no_crash_of_their_own() -> None:
     told = trainer_of(crashes=4, verdict=verdict_of(Outcome.FAILED, reason=Reason.CRASHED))
     assert look(run_of(status=status_of()), job_of("Failed", exit_code=137), trainer=told).status.crashes == 4

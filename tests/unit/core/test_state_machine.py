@@ -59,6 +59,9 @@ RATES = {"": 0.001, "a": 0.002, "b": 0.003, "wrong": -1}
 """What each value of spec.rerun trains. A value that comes back with other fields, unseen in between, is not told
 from one that never went: nothing in status says what the fields were."""
 
+FAIR_PASSES = 4
+"""Passes from a run that nobody has seen to one whose Job runs, and one more."""
+
 ages = st.one_of(st.just(0), st.integers(0, 30))
 picks = st.integers(0, 7)
 fates = st.sampled_from(
@@ -98,6 +101,23 @@ class OneOperator(RuleBasedStateMachine):
         if fate == "killed after write":
             return
         self.operator.act(seen.result.effects[:cut] if fate == "killed acting" else seen.result.effects)
+
+    @rule(norm=st.sampled_from([None, 1.0, float("nan")]), crash=st.booleans())
+    def fair_weather(self, *, norm: float | None, crash: bool) -> None:
+        """All goes well for a while, so that trouble also finds runs that have come far."""
+        for _ in range(FAIR_PASSES):
+            for pending in [uid for uid, job in self.world.jobs.items() if job.state == "Pending" and not job.deleting]:
+                self.world.start_pod(pending)
+            self.world.keep_view()
+            self.reconcile(run_age=0, jobs_age=0, fate="done", cut=0)
+        uid = self.pick(0, "Running")
+        if uid is not None and norm is not None:
+            self.world.train(uid, norm=norm)
+            if crash:
+                self.world.crash_in_place(uid)
+            self.world.report(uid)
+            self.world.deliver(-1)
+            self.reconcile(run_age=0, jobs_age=0, fate="done", cut=0)
 
     # -- the user -----------------------------------------------------------------------------------------------------
 
