@@ -19,7 +19,7 @@ START_TIME_FIELD = 19
 """Index of `starttime` among the fields of /proc/PID/stat that follow the command's closing parenthesis."""
 
 LAUNCHER = (sys.executable, "-m", "trainmaster_launcher")
-TETHER = (sys.executable, "-m", "trainmaster_launcher.tether", "SIGTERM", "--")
+TETHER = (sys.executable, "-m", "trainmaster_launcher.tether", "SIGTERM")
 """When this process dies, however, the launcher gets SIGTERM: it saves a checkpoint and ends. Nothing trains alone."""
 
 
@@ -89,7 +89,8 @@ def start_launcher(*, env: Mapping[str, str], log: Path, cwd: Path) -> Popen[byt
     """Start a launcher in a session of its own, so that Ctrl-C in the terminal reaches this process only."""
     with log.open("ab") as output:
         return Popen(  # noqa: S603 - our own launcher, no shell, arguments fixed here
-            [*TETHER, *LAUNCHER],
+            # Our PID: a tether that starts after our death must see that it came too late.
+            [*TETHER, str(os.getpid()), "--", *LAUNCHER],
             env=dict(env),
             stdin=DEVNULL,
             stdout=output,
