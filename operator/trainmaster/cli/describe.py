@@ -85,7 +85,8 @@ def _decisions(run: TrainingRun) -> Table:
     for d in run.status.decisions:
         target = ", ".join(f"{name}={value}" for name, value in d.target.items())
         at = d.time.isoformat(timespec="seconds")
-        add_row(table, at, d.kind, str(d.launch), d.reason, d.state, target, d.evidence)
+        state = d.state if d.applied_step is None else f"{d.state} at step {d.applied_step}"
+        add_row(table, at, d.kind, str(d.launch), d.reason, state, target, d.evidence)
     return table
 
 

@@ -150,7 +150,7 @@ def logs(
         newest = view.log(launch)
         if newest != path:
             path, position = newest, 0
-        elif not follow or view.ended:
+        elif not follow or view.silent:
             return
         else:
             time.sleep(FOLLOW_SECONDS)

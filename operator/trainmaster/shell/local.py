@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 15
 """How long the end waits for the tracking server: what it does not take is kept, and sent by the next session."""
+FLUSH_LOOK_SECONDS = 3
+"""After so long without success it is asked why: a server that is out of reach is not waited for any longer."""
 FINAL_PASSES = 10
 """Passes over a run at the end of a session, at most; an ended launch takes four: account, write, look, settle."""
 
@@ -156,16 +158,20 @@ class LocalSession:
         return self._cluster.find(run.metadata.uid) or run
 
     async def _send_last_points(self) -> None:
-        if self._hurried or await self._pump.flush(seconds=FLUSH_SECONDS):
-            return
-        for run in self._settled.values():
-            state = self._pump.state(run.metadata.uid, rerun=run.status.reruns)
+        for _ in range(FLUSH_SECONDS // FLUSH_LOOK_SECONDS):
+            if self._hurried or await self._pump.flush(seconds=FLUSH_LOOK_SECONDS):
+                return
+            states = [
+                (run, self._pump.state(run.metadata.uid, rerun=run.status.reruns)) for run in self._settled.values()
+            ]
+            if any(state is not None and state.trouble for _, state in states):
+                break
+        for run, state in states:
             if state is not None and state.waiting:
                 logger.warning(
-                    "%s: %d points wait for the tracking server (%s); they are kept, the same command sends them later",
+                    "%s: %d points wait for the tracking server; they are kept, the same command sends them later",
                     run.metadata.key,
                     state.waiting,
-                    state.trouble,
                 )
 
     @contextlib.asynccontextmanager

@@ -38,7 +38,7 @@ def report_app(*, desk: ReportDesk, authenticator: Authenticator) -> web.Applica
         except RefusedError as error:
             return _problem(error.status, str(error))
         except SeriesError as error:
-            logger.warning("report of %s not kept: %s", identity, error)
+            logger.warning("a report of launch %d is not kept: %s", identity.launch, error)
             return _problem(503, str(error), headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         return web.Response(
             text=reply.model_dump_json(by_alias=True, exclude_none=True), content_type="application/json"

@@ -46,6 +46,11 @@ class LocalView:
         return self.run.status.phase in Phase.TERMINAL or not self.attended
 
     @property
+    def silent(self) -> bool:
+        """Whether nothing writes into its logs any more: launchers outlive their session by a last checkpoint."""
+        return self.ended and not any(job.process is not None and job.process.alive() for job in self.jobs)
+
+    @property
     def unattended(self) -> bool:
         """Whether it is under way by its status, but nobody drives it: a session was killed."""
         status = self.run.status

@@ -76,7 +76,7 @@ class StateDir:
             path.parent.mkdir(parents=True, exist_ok=True)
             return RunLock(path, key)
         except OSError as error:
-            message = f"{path}: {error.strerror}; free space or permissions and run the same command again"
+            message = f"{path}: {error.strerror}; free space, or repair permissions, and run the same command again"
             raise StateDirError(message) from error
 
     def is_locked(self, key: Key) -> bool:
@@ -135,7 +135,9 @@ def write_atomic(path: Path, text: str, *, mode: int = 0o644) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        message = f"{path}: {error.strerror}; nothing is lost, free space or permissions and run the same command again"
+        message = (
+            f"{path}: {error.strerror}; nothing is lost: free space, or repair permissions; the same command goes on"
+        )
         raise StateDirError(message) from error
 
 
