@@ -5,8 +5,11 @@ One session drives them all, on fewer cores than they want together; the tests l
 
 from __future__ import annotations
 
+import fcntl
 import json
+import pickle
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -105,8 +108,22 @@ class Fleet:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    shell = Shell(tmp_path_factory.mktemp("fleet"))
+def fleet(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Fleet:
+    """Driven once, however many workers there are."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    result = shared / "fleet.pickle"
+    with (shared / "fleet.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not result.exists():
+            result.write_bytes(pickle.dumps(_drive(shared / "fleet")))
+    fleet: Fleet = pickle.loads(result.read_bytes())
+    return fleet
+
+
+def _drive(folder: Path) -> Fleet:
+    folder.mkdir()
+    shell = Shell(folder)
     state, rate = str(shell.state), {"learning_rate": 0.4}
     crashes: Wire = {"budgets": {"crashes": 1}}
     files = [
