@@ -73,6 +73,7 @@ class World:
         self.outbox: list[TrainerState] = []
         self.received: TrainerState | None = None
         self.true_crashes: dict[int, int] = {}
+        self.true_disruptions: dict[int, int] = {}
         self.exact = True
         """Whether nothing was lost that counters are made from."""
         self.restored = False
@@ -181,11 +182,13 @@ class World:
     def lose_node(self, uid: str) -> None:
         """The node is gone; the Job fails, its pod lingers until somebody confirms that it is dead."""
         self._lose_words(uid)
+        self._count_disruption(uid)
         self.jobs[uid] = replace(self.jobs[uid], state="Failed", disrupted=True, ended_at=self.now)
 
     def delete_job(self, uid: str) -> None:
         """Somebody deletes the Job, in the background: its pod, if there is one, is left to end."""
         self._forget(uid)
+        self._count_disruption(uid)
         del self.jobs[uid]
 
     def end_pod(self, uid: str) -> None:
@@ -218,6 +221,10 @@ class World:
         trainer = self.trainers[uid]
         self.trainers[uid] = replace(trainer, crashes=trainer.crashes + 1)
         self._count_crash(trainer.rerun)
+
+    def _count_disruption(self, uid: str) -> None:
+        rerun = self.trainers[uid].rerun
+        self.true_disruptions[rerun] = self.true_disruptions.get(rerun, 0) + 1
 
     def _count_crash(self, rerun: int) -> None:
         self.true_crashes[rerun] = self.true_crashes.get(rerun, 0) + 1
@@ -267,6 +274,8 @@ class World:
             trainer = self.trainers[uid]
         exit_code, outcome, reason = ENDINGS[how]
         message = None
+        if how == "retry":
+            self._count_disruption(uid)
         if how == "killed":
             self._count_crash(trainer.rerun)
             self._lose_words(uid)

@@ -27,6 +27,7 @@ from tests.support.operators import Pass, WatchedOperator
 from tests.support.world import ENDINGS, World
 from trainmaster.api.conditions import CONDITION_TYPES, Phase
 from trainmaster.api.trainingrun import TrainingRunStatus
+from trainmaster.core.snapshot import CreateJob
 
 FUTURE_STATUS: dict[str, Any] = {
     "futureField": {"kept": [1, 2.5, "three"]},
@@ -59,6 +60,8 @@ RATES = {"": 0.001, "a": 0.002, "b": 0.003, "wrong": -1}
 """What each value of spec.rerun trains. A value that comes back with other fields, unseen in between, is not told
 from one that never went: nothing in status says what the fields were."""
 
+TROUBLES = ("backup", "limits", "kubectl", "kueue", "owner", "wrong rerun")
+"""Some troubles end a run early, or excuse much; each example has a few of them only, so that others get far."""
 FAIR_PASSES = 4
 """Passes from a run that nobody has seen to one whose Job runs, and one more."""
 
@@ -80,10 +83,12 @@ class OneOperator(RuleBasedStateMachine):
         self.world = World()
         self.operator = WatchedOperator(self.world, fenced=self.fenced)
         self.future = False
+        self.troubles: set[str] = set()
 
-    @initialize(future=st.booleans())
-    def begin(self, *, future: bool) -> None:
+    @initialize(future=st.booleans(), troubles=st.sets(st.sampled_from(TROUBLES)))
+    def begin(self, *, future: bool, troubles: set[str]) -> None:
         self.future = future
+        self.troubles = troubles
         if future:
             status = TrainingRunStatus.model_validate(FUTURE_STATUS)
             self.world.write_status(self.world.run, status)
@@ -128,10 +133,12 @@ class OneOperator(RuleBasedStateMachine):
 
     @rule(token=st.sampled_from(sorted(RATES)))
     def rerun(self, *, token: str) -> None:
-        if token != self.world.run.spec.rerun:
+        refused = token == "wrong" and "wrong rerun" not in self.troubles
+        if token != self.world.run.spec.rerun and not refused:
             self.world.edit_spec(rerun=token, hyperparameters={"learning_rate": RATES[token]})
             self.world.keep_view()
 
+    @precondition(lambda self: "limits" in self.troubles)
     @rule(
         field=st.sampled_from(["activeDeadlineSeconds", "schedulingDeadlineSeconds", "ttlSecondsAfterFinished"]),
         seconds=st.sampled_from([None, 5, 600]),
@@ -140,10 +147,12 @@ class OneOperator(RuleBasedStateMachine):
         self.world.edit_spec(**{field: seconds})
         self.world.keep_view()
 
+    @precondition(lambda self: "owner" in self.troubles)
     @rule(suspended=st.booleans())
     def owner(self, *, suspended: bool) -> None:
         self.world.owner_suspended = suspended
 
+    @precondition(lambda self: "backup" in self.troubles)
     @rule(age=st.integers(1, 30))
     def restore(self, *, age: int) -> None:
         self.world.restore(age)
@@ -159,13 +168,13 @@ class OneOperator(RuleBasedStateMachine):
     @rule(number=picks, queue=st.booleans())
     def schedule(self, *, number: int, queue: bool) -> None:
         uid = str(self.pick(number, "Pending"))
-        if queue:
+        if queue and "kueue" in self.troubles:
             self.world.queue(uid)
         else:
             self.world.start_pod(uid)
         self.world.keep_view()
 
-    @precondition(lambda self: self.pick(0, "Running", "Suspended"))
+    @precondition(lambda self: "kueue" in self.troubles and self.pick(0, "Running", "Suspended"))
     @rule(number=picks)
     def kueue(self, *, number: int) -> None:
         uid = str(self.pick(number, "Running", "Suspended"))
@@ -176,9 +185,22 @@ class OneOperator(RuleBasedStateMachine):
         self.world.keep_view()
 
     @precondition(lambda self: self.pick(0, "Running"))
-    @rule(number=picks, how=st.sampled_from(sorted(ENDINGS)), heard=st.booleans(), linger=st.booleans())
-    def finish(self, *, number: int, how: str, heard: bool, linger: bool) -> None:
-        self.world.finish(str(self.pick(number, "Running")), how=how, heard=heard, linger=linger)
+    @rule(
+        number=picks,
+        how=st.sampled_from(sorted(ENDINGS)),
+        heard=st.booleans(),
+        linger=st.booleans(),
+        crashes=st.integers(0, 2),
+        told=st.booleans(),
+    )
+    def finish(self, *, number: int, how: str, heard: bool, linger: bool, crashes: int, told: bool) -> None:
+        uid = str(self.pick(number, "Running"))
+        for _ in range(crashes):
+            self.world.crash_in_place(uid)
+        if told:
+            self.world.report(uid)
+            self.world.deliver(-1)
+        self.world.finish(uid, how=how, heard=heard, linger=linger)
         self.world.keep_view()
 
     @precondition(lambda self: self.pick(0, "Running"))
@@ -187,10 +209,10 @@ class OneOperator(RuleBasedStateMachine):
         self.world.lose_node(str(self.pick(number, "Running")))
         self.world.keep_view()
 
-    @precondition(lambda self: self.pick(0, "Pending", "Running", "Suspended", "Complete", "Failed"))
+    @precondition(lambda self: "kubectl" in self.troubles and self.world.jobs)
     @rule(number=picks)
     def kubectl_delete_job(self, *, number: int) -> None:
-        self.world.delete_job(str(self.pick(number, "Pending", "Running", "Suspended", "Complete", "Failed")))
+        self.world.delete_job(sorted(self.world.jobs)[number % len(self.world.jobs)])
         self.world.keep_view()
 
     @rule()
@@ -233,6 +255,12 @@ class OneOperator(RuleBasedStateMachine):
             assert world.run.status.crashes <= sum(world.true_crashes.values())
         else:
             assert world.run.status.crashes <= world.true_crashes.get(world.run.status.reruns, 0)
+
+    @invariant()
+    def no_disruption_is_counted_that_was_none(self) -> None:
+        world = self.world
+        if not world.restored:
+            assert world.run.status.disruptions <= world.true_disruptions.get(world.run.status.reruns, 0)
 
     @invariant()
     def what_a_newer_version_wrote_is_there_raw(self) -> None:
@@ -288,6 +316,15 @@ class TwoOperators(OneOperator):
         elif self.operator.commit(seen):
             self.paused.append(seen)
 
+    @rule()
+    def fall_asleep_with_a_job_to_create(self) -> None:
+        for _ in range(FAIR_PASSES):
+            seen = self.operator.look()
+            if any(isinstance(effect, CreateJob) for effect in seen.result.effects):
+                self.paused.append(seen)
+                return
+            self.operator.commit(seen)
+
     @precondition(lambda self: self.stalled)
     @rule(number=picks)
     def wake_up_and_write(self, *, number: int) -> None:
@@ -307,7 +344,7 @@ class TwoOperators(OneOperator):
         assert len(names) == len(set(names)), "a double is adopted, not made"
 
 
-EXAMPLES, STEPS, SOAK_FACTOR = 300, 60, 20
+EXAMPLES, STEPS, SOAK_FACTOR = 400, 60, 20
 QUIET = settings(
     deadline=None,
     max_examples=EXAMPLES,
