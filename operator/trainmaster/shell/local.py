@@ -19,8 +19,8 @@ from aiohttp import web
 
 from trainmaster.adapters.local.cluster import LocalCluster, LocalSettings
 from trainmaster.adapters.local.state_dir import StateDir
-from trainmaster.adapters.mlflow_tracking import MlflowTracker
-from trainmaster.adapters.series_files import FileSeriesStore
+from trainmaster.adapters.mlflow.tracker import MlflowTracker
+from trainmaster.adapters.series.files import FileSeriesStore
 from trainmaster.adapters.system_clock import SystemClock
 from trainmaster.api.conditions import Outcome, Phase
 from trainmaster.api.errors import TrainmasterError

@@ -16,7 +16,7 @@ from typing import Final
 
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from trainmaster.adapters.mlflow_uri import sqlite_uri
+from trainmaster.adapters.mlflow.uri import sqlite_uri
 from trainmaster.ports.tracking import TrackingRefusedError, TrackingUnreachableError
 
 UNSAYABLE: Final = frozenset("%?")

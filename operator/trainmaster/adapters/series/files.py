@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from trainmaster.adapters.series_memory import Series, point_of
+from trainmaster.adapters.series.memory import Series, point_of
 from trainmaster.api.base import NON_FINITE, wire_number
 from trainmaster.api.protocol import Entry
 from trainmaster.core.series import Point

@@ -1,4 +1,4 @@
-"""Tracking by an imported MLflow: `mlflow_tracking` tells why this is a module of its own.
+"""Tracking by an imported MLflow: `tracker` tells why this is a module of its own.
 
 What MLflow 3.17 promises, and this adapter builds on (`SqlAlchemyStore._log_metrics_once`):
 
@@ -23,9 +23,9 @@ from mlflow.exceptions import MlflowException
 from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from trainmaster.adapters.mlflow_metrics import marker_key, metrics_of, milliseconds
-from trainmaster.adapters.mlflow_sqlite import prepare_database
-from trainmaster.adapters.mlflow_uri import public_uri, sqlite_path
+from trainmaster.adapters.mlflow.metrics import marker_key, metrics_of, milliseconds
+from trainmaster.adapters.mlflow.sqlite import prepare_database
+from trainmaster.adapters.mlflow.uri import public_uri, sqlite_path
 from trainmaster.api.conditions import Outcome
 from trainmaster.api.trainingrun import TrackingStatus
 from trainmaster.core.series import Point

@@ -1,7 +1,7 @@
 """Manifests: files or standard input -> TrainingRuns, and all that is wrong with them.
 
-`manifest_source` reads bytes, `manifest_yaml` makes data with places of it, `manifest_objects` judges each object (its
-spec by `trainmaster.api.rules`); here the verdicts get their file, line and column. Nothing raises for what a file
+`source` reads bytes, `document` makes data with places of it, `objects` judges each object (its spec by
+`trainmaster.api.rules`); here the verdicts get their file, line and column. Nothing raises for what a file
 holds: every problem of every file is in one `Judgement`.
 """
 
@@ -12,9 +12,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
-from trainmaster.adapters.manifest_objects import judge_object, parse_object
-from trainmaster.adapters.manifest_source import Source, read_source
-from trainmaster.adapters.manifest_yaml import Document, read_documents
+from trainmaster.adapters.manifests.document import Document, read_documents
+from trainmaster.adapters.manifests.objects import judge_object, parse_object
+from trainmaster.adapters.manifests.source import Source, read_source
 from trainmaster.api.problems import Problem, errors
 from trainmaster.api.trainingrun import TrainingRun
 

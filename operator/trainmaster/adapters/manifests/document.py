@@ -19,7 +19,7 @@ from typing import Any, Final
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from trainmaster.adapters.yaml_1_1 import ambiguity
+from trainmaster.adapters.manifests.yaml_1_1 import ambiguity
 from trainmaster.api.problems import WARNING, Location, Problem, field_path
 
 MAX_NODES: Final = 20_000

@@ -49,7 +49,7 @@ class MlflowTracker:
         if self._store is None:
             _set_environment(self.uri)
             try:
-                from trainmaster.adapters.mlflow_store import MlflowStoreTracker  # noqa: PLC0415  # imports MLflow
+                from trainmaster.adapters.mlflow.store import MlflowStoreTracker  # noqa: PLC0415  # imports MLflow
             except ImportError as error:
                 message = f"MLflow cannot be imported ({error}); `pip install 'trainmaster[local]'` installs it"
                 raise TrackingRefusedError(message) from error

@@ -1,0 +1,1 @@
+"""The series of runs: `memory` does the bookkeeping, `files` keeps it on disk through any kill."""
