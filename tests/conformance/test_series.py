@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainmaster.adapters.series_files import FileSeriesStore
-from trainmaster.adapters.series_memory import MemorySeriesStore
+from trainmaster.adapters.series.files import FileSeriesStore
+from trainmaster.adapters.series.memory import MemorySeriesStore
 from trainmaster.api.protocol import CheckpointManifest, Entry, EntryType, Verdict
 from trainmaster.ports.series import KINDS, TRAIN_WINDOW, SeriesStore
 

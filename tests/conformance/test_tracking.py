@@ -13,8 +13,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from trainmaster.adapters.mlflow_tracking import MlflowTracker
-from trainmaster.adapters.mlflow_uri import sqlite_uri
+from trainmaster.adapters.mlflow.tracker import MlflowTracker
+from trainmaster.adapters.mlflow.uri import sqlite_uri
 from trainmaster.api.trainingrun import TrackingStatus
 from trainmaster.core.series import Point
 from trainmaster.ports.series import Kind

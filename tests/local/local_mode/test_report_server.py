@@ -11,7 +11,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from tests.support.runs import T0, UID, run_of, status_of
-from trainmaster.adapters.series_memory import MemorySeriesStore
+from trainmaster.adapters.series.memory import MemorySeriesStore
 from trainmaster.api.protocol import MAX_REPORT_BYTES
 from trainmaster.ports.identity import LaunchIdentity
 from trainmaster.ports.series import SeriesWriteError

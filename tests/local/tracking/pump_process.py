@@ -11,9 +11,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final
 
-from trainmaster.adapters.mlflow_tracking import MlflowTracker
-from trainmaster.adapters.mlflow_uri import sqlite_uri
-from trainmaster.adapters.series_files import FileSeriesStore
+from trainmaster.adapters.mlflow.tracker import MlflowTracker
+from trainmaster.adapters.mlflow.uri import sqlite_uri
+from trainmaster.adapters.series.files import FileSeriesStore
 from trainmaster.api.protocol import Entry, EntryType
 from trainmaster.ports.tracking import TrackedRun
 from trainmaster.shell.tracking import TrackingPump

@@ -21,7 +21,7 @@ KILLS = 12
 def context() -> ForkServerContext:
     """Children fork from a process that has imported MLflow, so that a kill costs no new import."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["trainmaster.adapters.mlflow_store", "tests.local.tracking.pump_process"])
+    context.set_forkserver_preload(["trainmaster.adapters.mlflow.store", "tests.local.tracking.pump_process"])
     with started(context, int) as process:
         process.join()
     return context

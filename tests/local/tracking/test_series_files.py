@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trainmaster.adapters.series_files import COMPACT_AFTER, FileSeriesStore
+from trainmaster.adapters.series.files import COMPACT_AFTER, FileSeriesStore
 from trainmaster.api.protocol import MAX_ENTRIES, Entry, EntryType
 from trainmaster.ports.series import TRAIN_WINDOW, SeriesCorruptError, SeriesError
 
@@ -47,7 +47,7 @@ def test_a_kill_at_any_byte_keeps_all_that_was_acknowledged_and_takes_the_rest_a
 OUT_OF_ROOM = """
 import json, resource, signal, sys
 from pathlib import Path
-from trainmaster.adapters.series_files import FileSeriesStore
+from trainmaster.adapters.series.files import FileSeriesStore
 from trainmaster.api.protocol import Entry
 from trainmaster.ports.series import SeriesWriteError
 

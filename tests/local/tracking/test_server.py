@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.local.tracking.pump_process import METRICS, RUN, epoch, make_pump
-from trainmaster.adapters.mlflow_tracking import MlflowTracker
-from trainmaster.adapters.mlflow_uri import sqlite_uri
+from trainmaster.adapters.mlflow.tracker import MlflowTracker
+from trainmaster.adapters.mlflow.uri import sqlite_uri
 from trainmaster.ports.tracking import TrackingUnreachableError
 
 SERVER_SECONDS = 120

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.manifest_cases import CASES, GOOD, UPDATES, Case
 from tests.support.structural_validator import violations
-from trainmaster.adapters.manifest_yaml import read_documents
+from trainmaster.adapters.manifests.document import read_documents
 from trainmaster.api.cel import RUN_RECORD_RULES, TRAINING_RUN_RULES
 from trainmaster.api.crds import MAX_CRD_BYTES, all_crds, run_record_crd, training_run_crd
 from trainmaster.api.rules import spec_schema, without_nulls

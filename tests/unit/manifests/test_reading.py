@@ -6,9 +6,9 @@ from io import BytesIO
 
 import pytest
 
-from trainmaster.adapters.manifest_source import MAX_BYTES, Source
-from trainmaster.adapters.manifest_yaml import MAX_NODES
 from trainmaster.adapters.manifests import Judgement, judge_sources, judge_text, load_manifests
+from trainmaster.adapters.manifests.document import MAX_NODES
+from trainmaster.adapters.manifests.source import MAX_BYTES, Source
 from trainmaster.api.trainingrun import TrainingRunStatus
 
 RUN = """apiVersion: trainmaster.io/v1alpha1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.runs import PLAN, T0, UID, Field, run_of, status_of
-from trainmaster.adapters.series_memory import MemorySeriesStore
+from trainmaster.adapters.series.memory import MemorySeriesStore
 from trainmaster.api.plan import Plan
 from trainmaster.api.protocol import CheckpointManifest, Crash, Entry, EntryType, Report, Verdict
 from trainmaster.api.trainingrun import PlannedDirective, Progress, TrackingStatus, TrainingRun

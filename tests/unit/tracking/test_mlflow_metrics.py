@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainmaster.adapters.mlflow_metrics import marker_key, metrics_of, milliseconds
-from trainmaster.adapters.mlflow_uri import public_uri
+from trainmaster.adapters.mlflow.metrics import marker_key, metrics_of, milliseconds
+from trainmaster.adapters.mlflow.uri import public_uri
 from trainmaster.core.series import Point
 from trainmaster.ports.series import KINDS
 

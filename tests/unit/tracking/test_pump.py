@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from trainmaster.adapters.series_memory import MemorySeriesStore
+from trainmaster.adapters.series.memory import MemorySeriesStore
 from trainmaster.api.protocol import Entry, EntryType
 from trainmaster.api.trainingrun import TrackingStatus
 from trainmaster.core.series import Point
