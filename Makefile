@@ -38,7 +38,7 @@ check: $(VENV)/.dev ## Lint, types, layers, drift of generated files
 
 .PHONY: test
 test: $(VENV)/.dev ## All tests but the soak series
-	$(BIN)/pytest -n 2 --dist worksteal -m "not soak" $(if $(SEED),--seed $(SEED))
+	$(BIN)/pytest -n 2 --dist worksteal $(if $(SEED),--seed $(SEED))
 
 .PHONY: soak
 soak: $(VENV)/.dev ## The kill series whole: every step, not a sample (about an hour)

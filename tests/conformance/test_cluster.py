@@ -26,7 +26,7 @@ from trainmaster.api.conditions import Outcome
 from trainmaster.api.labels import job_name
 from trainmaster.api.objects import Key
 from trainmaster.api.trainingrun import PlanStatus, TrainingRun
-from trainmaster.core.run.plan import build_plan
+from trainmaster.core.plan import build_plan
 from trainmaster.core.snapshot import CreateJob, DeleteJob, Event, ObservedJob
 from trainmaster.ports.cluster import Cluster, ConflictError, Observation
 

@@ -10,7 +10,7 @@ from tests.support.world import World
 from trainmaster.api.conditions import DecisionKind, DecisionState, Phase
 from trainmaster.api.trainingrun import Decision, TrainingRun, TrainingRunStatus
 from trainmaster.core import Result, Snapshot, decide
-from trainmaster.core.run.journal import is_open, open_decisions
+from trainmaster.core.journal import is_open, open_decisions
 from trainmaster.core.snapshot import CreateJob, Effect
 
 SETTLING_PASSES = 40

@@ -13,7 +13,7 @@ from trainmaster.api.conditions import EXIT_CONFIGURATION, EXIT_CRASHED, EXIT_RE
 from trainmaster.api.plan import Plan
 from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
 from trainmaster.core import Snapshot
-from trainmaster.core.run.plan import awaits_plan, build_plan
+from trainmaster.core.plan import awaits_plan, build_plan
 from trainmaster.core.series import Point
 from trainmaster.core.snapshot import CreateJob, DeleteJob, Effect, JobState, ObservedJob, Owner, TrainerState
 

@@ -3,10 +3,10 @@
 `decide(snapshot, now)` works in four steps, for any snapshot, however stale or torn the way to it was:
 
 1. *absorb* - take into status what jobs and reports say (`run.absorb`), and settle decisions that have come true;
-2. *judge* - detectors turn the run's series into findings (`health`), the recovery policy turns those into
-   corrections (`recovery`);
-3. *decide* - at most one change of course: a launch, the end of one, a clean-up, the end of the run (`run.course`);
-   it is written into status as a decision, and nothing is done about it yet;
+2. *decide* - at most one change of course: a launch, the end of one, a clean-up, the end of the run (`run.course`);
+   it is written into status as a decision (`journal`), and nothing is done about it yet;
+3. *judge* - of a run that trains, detectors turn the series into findings (`health`), and the recovery policy turns
+   those into corrections (`recovery`): decisions too;
 4. *act* - the effects of those decisions that the snapshot's status already held (`run.effects`).
 
 Absence proves nothing in a cache, and what a cache shows may be over: launches, their ends and all effects come from a

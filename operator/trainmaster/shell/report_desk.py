@@ -12,7 +12,7 @@ from datetime import datetime
 from trainmaster.api.plan import PROTOCOL, Plan
 from trainmaster.api.protocol import Entry, EntryType, Reply, Report
 from trainmaster.api.trainingrun import Progress, TrackingStatus, TrainingRun
-from trainmaster.core.run.plan import build_plan
+from trainmaster.core.plan import awaits_plan, build_plan
 from trainmaster.core.series import Point
 from trainmaster.core.snapshot import TrainerState
 from trainmaster.ports.clock import Clock
@@ -88,6 +88,8 @@ class ReportDesk:
         if run is None or report.launch != run.status.launch or run.status.plan is None:
             current = run.status.launch if run else None
             raise RefusedError(410, f"launch {report.launch} is not current; that is {current}")
+        if run.spec.rerun != run.status.observed_rerun or awaits_plan(run.status):
+            raise RefusedError(410, f"launch {report.launch} belongs to a series that spec.rerun has ended")
         return run
 
     def _note(self, report: Report) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +67,15 @@ def test_an_exit_that_nobody_saw_is_what_the_last_word_says(
     assert (observed.exit_code, observed.state, observed.disrupted) == (exit_code, state, False)
     assert observed.message is not None
     assert observed.message.verdict.reason == reason
+
+
+def test_an_end_is_dated_by_the_last_sign_of_life_not_by_who_looks_days_later(tmp_path: Path) -> None:
+    job = job_of(tmp_path, **ENDED)
+    assert observe_job(job).ended_at is None
+    job.log.write_text("launcher: goes on\n")
+    os.utime(job.log, (T0.timestamp(), T0.timestamp()))
+    assert observe_job(job).ended_at == T0
+    assert observe_job(job_of(tmp_path, **RUNNING)).ended_at is None
 
 
 def test_an_end_without_witness_and_word_is_a_disruption(tmp_path: Path) -> None:

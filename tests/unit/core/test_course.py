@@ -94,6 +94,14 @@ def test_a_verdict_wins_over_a_deadline_too() -> None:
     assert look(run, job_of("Complete", message=COMPLETED)).status.phase == Phase.SUCCEEDED
 
 
+def test_a_launch_that_has_ended_needs_no_order_and_its_crash_is_charged_when_its_pods_are_gone() -> None:
+    dying = job_of("Failed", exit_code=137, live_pods=1)
+    waiting = look(run_of(status=status_of(), suspend=True), dying).status
+    assert (waiting.decisions, waiting.crashes) == ((), 0)
+    ended = look(run_of(status=waiting, suspend=True), job_of("Failed", exit_code=137)).status
+    assert (ended.phase, ended.crashes, ended.decisions) == (Phase.SUSPENDED, 1, ())
+
+
 def test_an_end_is_decided_on_a_live_look_only() -> None:
     result = look(run_of(status=status_of(), suspend=True), job_of(), live=False)
     assert (result.status.decisions, result.look_live) == ((), True)

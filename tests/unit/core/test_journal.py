@@ -3,7 +3,7 @@ from __future__ import annotations
 from tests.support.runs import T0, at, decision_of, status_of
 from trainmaster.api.conditions import DecisionKind, DecisionState
 from trainmaster.api.trainingrun import Attempt
-from trainmaster.core.run.journal import (
+from trainmaster.core.journal import (
     KEPT_DECISIONS,
     close_attempt,
     decision_id,

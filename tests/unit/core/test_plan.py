@@ -7,7 +7,7 @@ from tests.support.runs import PLAN, UID, run_of, status_of
 from trainmaster.api.hyperparameters import Scalar
 from trainmaster.api.plan import Plan
 from trainmaster.api.trainingrun import PlannedDirective
-from trainmaster.core.run.plan import (
+from trainmaster.core.plan import (
     RESTART_LEASE,
     awaits_plan,
     build_plan,

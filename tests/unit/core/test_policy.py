@@ -20,8 +20,8 @@ from tests.support.runs import (
 )
 from trainmaster.api.conditions import DecisionKind, DecisionState, Outcome, Phase, Reason
 from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
+from trainmaster.core.plan import build_plan
 from trainmaster.core.recovery.policy import heal
-from trainmaster.core.run.plan import build_plan
 from trainmaster.core.series import Point
 from trainmaster.core.snapshot import ObservedJob
 

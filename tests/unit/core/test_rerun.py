@@ -22,7 +22,7 @@ from tests.support.runs import (
 )
 from trainmaster.api.conditions import DecisionKind, DecisionState, Phase, Reason
 from trainmaster.api.trainingrun import Attempt
-from trainmaster.core.run.plan import awaits_plan
+from trainmaster.core.plan import awaits_plan
 
 LAUNCH = DecisionKind.LAUNCH
 END = DecisionKind.END_LAUNCH

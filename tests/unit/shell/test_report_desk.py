@@ -106,6 +106,15 @@ def test_a_run_that_is_unknown_or_not_planned_is_gone(known: str | None) -> None
     assert caught.value.status == 410
 
 
+def test_a_launch_of_a_series_that_a_rerun_has_ended_is_gone() -> None:
+    bench = Bench()
+    assert bench.run is not None
+    bench.run = bench.run.model_copy(update={"spec": bench.run.spec.model_copy(update={"rerun": "again"})})
+    with pytest.raises(RefusedError, match=r"spec\.rerun") as caught:
+        bench.take()
+    assert caught.value.status == 410
+
+
 def test_a_protocol_that_is_not_spoken_is_told_so() -> None:
     error = refusal(Bench(), protocol=99)
     assert error.status == 426

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +97,19 @@ def observe_job(job: LocalJob) -> ObservedJob:
         live_pods=int(running),
         running_since=datetime.fromisoformat(job.running_since) if job.running_since else None,
         exit_code=exit_code,
+        ended_at=_last_sign_of_life(job) if job.ended else None,
         message=message,
     )
     if not job.ended:
         return observed
     # A launcher that nobody saw end and that left no word fell with the machine or with us: not the training's fault.
     return replace(observed, state="Complete" if exit_code == EXIT_OK else "Failed", disrupted=exit_code is None)
+
+
+def _last_sign_of_life(job: LocalJob) -> datetime | None:
+    """When the launcher last wrote something: nobody may have been there to see it end, perhaps for days."""
+    written = [path.stat().st_mtime for path in (job.termination_log, job.log) if path.exists()]
+    return datetime.fromtimestamp(max(written), UTC) if written else None
 
 
 def _message(job: LocalJob) -> TerminationMessage | None:

@@ -17,9 +17,9 @@ from trainmaster.api.trainingrun import (
     TrainingRunStatus,
 )
 from trainmaster.core.health import Finding, examine
+from trainmaster.core.journal import KEPT_ATTEMPTS, close_attempt, decision_id, open_decisions, record
+from trainmaster.core.plan import awaits_plan, scalar_string
 from trainmaster.core.recovery.corrections import Correction, corrections_for
-from trainmaster.core.run.journal import KEPT_ATTEMPTS, close_attempt, decision_id, open_decisions, record
-from trainmaster.core.run.plan import awaits_plan, scalar_string
 from trainmaster.core.series import Point
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from trainmaster.api.base import decimal_string
-from trainmaster.api.conditions import DecisionKind, DecisionState, Phase
+from trainmaster.api.conditions import DecisionKind, DecisionState, Outcome, Phase
 from trainmaster.api.protocol import CheckpointManifest
 from trainmaster.api.trainingrun import CheckpointStatus, Decision, PlanStatus, Progress, TrainingRunStatus
+from trainmaster.core.journal import open_decisions, settle
+from trainmaster.core.plan import awaits_plan
 from trainmaster.core.run.deadlines import seconds_between
-from trainmaster.core.run.journal import open_decisions, settle
-from trainmaster.core.run.plan import awaits_plan
 from trainmaster.core.snapshot import ObservedJob, Snapshot, TrainerState
 
 
@@ -144,14 +144,17 @@ def _is_known(checkpoint: CheckpointManifest, status: TrainingRunStatus) -> bool
 
 
 def _progress(trainer: TrainerState, before: Progress) -> Progress:
-    percent, eta = 0, None
+    # The last report of a step comes before the step is done: completion is what the verdict says.
+    completed = trainer.verdict is not None and trainer.verdict.outcome == Outcome.COMPLETED
+    step = trainer.total_steps if completed and trainer.total_steps else trainer.step
+    percent, eta = 100 if completed else 0, None
     if trainer.total_steps:
-        percent = min(100, 100 * trainer.step // trainer.total_steps)
+        percent = min(100, 100 * step // trainer.total_steps)
         if trainer.steps_per_second:
-            eta = max(0, int((trainer.total_steps - trainer.step) / trainer.steps_per_second))
+            eta = max(0, int((trainer.total_steps - step) / trainer.steps_per_second))
     update = {
         "epoch": trainer.epoch,
-        "step": trainer.step,
+        "step": step,
         "total_epochs": trainer.total_epochs,
         "total_steps": trainer.total_steps,
         "percent": percent,

@@ -15,11 +15,11 @@ from pydantic import ValidationError
 from trainmaster.api.conditions import EXIT_CRASHED, DecisionKind, DecisionState, Phase, Reason
 from trainmaster.api.labels import job_name
 from trainmaster.api.trainingrun import Attempt, Decision, TrainingRunStatus
+from trainmaster.core.journal import KEPT_ATTEMPTS, close_attempt, decision_id, open_decisions, record, settle
+from trainmaster.core.plan import awaits_plan, first_plan, without_content
 from trainmaster.core.run.absorb import current_job, new_launch
 from trainmaster.core.run.deadlines import backs_off, exceeded, expiry, is_quick, seconds_between
-from trainmaster.core.run.journal import KEPT_ATTEMPTS, close_attempt, decision_id, open_decisions, record, settle
 from trainmaster.core.run.outcome import Ending, classify, verdict_of
-from trainmaster.core.run.plan import awaits_plan, first_plan, without_content
 from trainmaster.core.run.standing import Standing, terminal_standing
 from trainmaster.core.snapshot import ObservedJob, Snapshot, TrainerState
 
@@ -65,7 +65,9 @@ def _steer_living(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) 
         return _vanished(snapshot, status, now)
     reason = _why_end(snapshot, status, now)
     course = Course(status=status, standing=_living_standing(snapshot, status, job=job, ending=reason))
-    if reason is not None and not _is_ending(status):
+    # A Job that has ended already needs no order to end: only its pods are waited for, and what it did is its own.
+    over = job is not None and job.state in {"Complete", "Failed"}
+    if reason is not None and not over and not _is_ending(status):
         course = _end_launch(snapshot, course, job=job, reason=reason, now=now)
     return _end_strays(snapshot, course, now)
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from trainmaster.api.conditions import DecisionKind
 from trainmaster.api.labels import job_name
 from trainmaster.api.trainingrun import Decision, TrainingRunStatus
-from trainmaster.core.run.journal import is_open
-from trainmaster.core.run.plan import build_plan
+from trainmaster.core.journal import is_open
+from trainmaster.core.plan import build_plan
 from trainmaster.core.snapshot import CreateJob, DeleteJob, Effect, ObservedJob, Snapshot
 
 
