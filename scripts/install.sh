@@ -12,6 +12,8 @@ if command -v uv >/dev/null; then
   install=(uv pip install --python "$venv/bin/python")
 else
   [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+  # An environment that uv made has no pip in it.
+  "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip --upgrade >/dev/null
   install=("$venv/bin/python" -m pip install --progress-bar off --disable-pip-version-check)
 fi
 echo "Installing requirements/$kind.lock into $venv (the first time PyTorch's wheels are large: a few GB)" >&2
