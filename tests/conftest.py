@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -14,12 +18,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ.setdefault("TRAINMASTER_TEST_RUN", str(os.getpid()))
     workers = getattr(config, "workerinput", None)
     if workers is not None:
         config.stash[SEED_KEY] = int(workers["trainmaster_seed"])
         return
     given = config.getoption("--seed")
     config.stash[SEED_KEY] = secrets.randbelow(2**31) if given is None else int(given)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shared = Path(tempfile.gettempdir()) / f"trainmaster-tests-{os.environ['TRAINMASTER_TEST_RUN']}"
+        shutil.rmtree(shared, ignore_errors=True)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -18,6 +20,7 @@ from typing import Any
 import yaml
 
 from tests.support.bars import write_bars
+from trainmaster.adapters.mlflow.sqlite import prepare_database
 
 FAULTS = Path(__file__).parent / "faults"
 ROWS = 600
@@ -78,6 +81,7 @@ class LocalMode:
         data = self.state / "volumes" / "data"
         data.mkdir(parents=True, exist_ok=True)
         write_bars(data / "bars.csv", ROWS)
+        shutil.copy(empty_mlflow_database(), self.state / "mlflow.db")
         self.file = self.folder / "tiny.yaml"
         self.file.write_text(yaml.safe_dump(self.spec))
 
@@ -170,6 +174,17 @@ class LocalMode:
             metrics=status["metrics"],
             history=mlflow_history(self.state / "mlflow.db"),
         )
+
+
+def empty_mlflow_database() -> Path:
+    """A database that MLflow has made, with nothing in it: fifty migrations once per test run, not once per test.
+
+    That local mode makes one itself is shown by the tests of tracking and of sessions.
+    """
+    database = Path(tempfile.gettempdir()) / f"trainmaster-tests-{os.environ['TRAINMASTER_TEST_RUN']}" / "mlflow.db"
+    database.parent.mkdir(exist_ok=True)
+    prepare_database(database)
+    return database
 
 
 def mlflow_history(database: Path) -> tuple[tuple[str, int, float], ...]:

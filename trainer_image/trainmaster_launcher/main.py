@@ -78,7 +78,7 @@ class _Launch:
         if lock is not None:
             # Nothing trains any more, and the journal is complete: the next launcher need not wait for the report.
             os.close(lock)
-        self._flush(last_seq, grace=plan.grace_seconds)
+        self._flush(last_seq, verdict=verdict, grace=plan.grace_seconds)
         log(f"launch {plan.launch} ends: {verdict.outcome}, {verdict.reason} {verdict.message}")
         return verdict.exit_code
 
@@ -135,9 +135,9 @@ class _Launch:
         self._reporter.header = Header(plan=plan, where=replace(where, phase=phase))
         return journal.last_seq
 
-    def _flush(self, seq: int, *, grace: float) -> None:
+    def _flush(self, seq: int, *, verdict: Verdict, grace: float) -> None:
         """Hands the last entries over, as long as the operator can be waited for."""
-        timeout = self._timings.flush
+        timeout = self._timings.flush_retry if verdict.exit_code == EXIT_RETRY else self._timings.flush
         if self._loop.terminating_since is not None:
             left = self._loop.terminating_since + grace - FLUSH_MARGIN - time.monotonic()
             timeout = min(timeout, max(left, 0.0))

@@ -38,5 +38,7 @@ class Timings:
     """For a process to print its stacks: longer than a busy interpreter needs to see the signal."""
     flush: float = 10.0
     """For the last report: the termination message says the same."""
+    flush_retry: float = 2.0
+    """The same for a launch that another follows: that one reports what this one could not."""
     grace_margin: float = 10.0
     """Of the pod's grace period, kept for the last report; at most a quarter of it."""

@@ -10,6 +10,7 @@ of epochs, so the one before it knows nothing of it and the one after lists it.
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,20 +96,35 @@ def test_the_directive_changes_the_result(tmp_path: Path, undisturbed: Trained) 
     assert train(tmp_path, directives=()).digest != undisturbed.digest
 
 
-@pytest.mark.parametrize(
-    ("fault", "withhold"),
-    [
-        pytest.param("due:before:10:SIGKILL", False, id="before it is recorded"),
-        pytest.param("due:after:10:SIGKILL", False, id="recorded, not applied"),
-        pytest.param("applied:before:1:SIGKILL", False, id="applied, not said"),
-        pytest.param("applied:after:1:SIGKILL", False, id="said, no checkpoint"),
-        pytest.param("checkpoint:before:4:SIGKILL", False, id="acknowledged, then the checkpoint's report lost"),
-        pytest.param("checkpoint:after:4:SIGKILL", True, id="checkpoint, not acknowledged"),
-        pytest.param("checkpoint:after:4:SIGKILL", False, id="acknowledged, then checkpoint"),
-    ],
-)
-def test_weights_are_the_same(tmp_path: Path, undisturbed: Trained, fault: str, *, withhold: bool) -> None:
-    trained = train(tmp_path, fault=fault, withhold=withhold)
+MOMENTS = {
+    "before it is recorded": ("due:before:10:SIGKILL", False),
+    "recorded, not applied": ("due:after:10:SIGKILL", False),
+    "applied, not said": ("applied:before:1:SIGKILL", False),
+    "said, no checkpoint": ("applied:after:1:SIGKILL", False),
+    "acknowledged, then the checkpoint's report lost": ("checkpoint:before:4:SIGKILL", False),
+    "checkpoint, not acknowledged": ("checkpoint:after:4:SIGKILL", True),
+    "acknowledged, then checkpoint": ("checkpoint:after:4:SIGKILL", False),
+}
+"""Between which two of record, application, checkpoint and acknowledgement the process dies; and whether the last is
+withheld until then."""
+SAMPLE = 3
+
+
+def assert_same(folder: Path, moment: str, undisturbed: Trained) -> None:
+    fault, withhold = MOMENTS[moment]
+    trained = train(folder, fault=fault, withhold=withhold)
     assert trained.crashes == 1
     assert set(trained.applied) == {AT_STEP}
     assert trained.digest == undisturbed.digest
+
+
+@pytest.mark.parametrize("sample", range(SAMPLE))
+def test_weights_are_the_same_at_sampled_moments(tmp_path: Path, undisturbed: Trained, seed: int, sample: int) -> None:
+    moment = random.Random(f"{seed} directive").sample(sorted(MOMENTS), SAMPLE)[sample]
+    assert_same(tmp_path, moment, undisturbed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_weights_are_the_same(tmp_path: Path, undisturbed: Trained, moment: str) -> None:
+    assert_same(tmp_path, moment, undisturbed)

@@ -17,6 +17,7 @@ import pytest
 from tests.support.bars import write_bars
 from tests.support.training import store
 from trainmaster.api.plan import HangLimits, Plan, StoragePlan
+from trainmaster_trainer.__main__ import main
 
 SMALL: dict[str, Any] = {"epochs": 1, "batch_size": 64, "hidden_size": 8, "attention_heads": 2, "window": 6}
 PATIENCE_SECONDS = 120
@@ -91,13 +92,18 @@ def test_sigterm_ends_it_with_a_checkpoint_and_75_and_the_next_launch_goes_on(tm
     ],
 )
 def test_a_plan_that_does_not_fit_ends_it_with_78_and_one_line(
-    tmp_path: Path, changes: dict[str, Any], message: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    message: str,
 ) -> None:
-    code, errors = _run(_plan(tmp_path, **changes))
+    monkeypatch.delenv("TRAINMASTER_SOCKET", raising=False)
+    monkeypatch.setenv("TRAINMASTER_PLAN", _plan(tmp_path, **changes))
 
-    assert code == 78
-    assert message in errors
-    assert "Traceback" not in errors
+    assert main() == 78
+
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("plan", "message"), [(None, "TRAINMASTER_PLAN is not set"), ("{}", "holds no valid plan")])

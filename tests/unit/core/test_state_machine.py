@@ -344,7 +344,7 @@ class TwoOperators(OneOperator):
         assert len(names) == len(set(names)), "a double is adopted, not made"
 
 
-EXAMPLES, STEPS, SOAK_FACTOR = 400, 60, 20
+EXAMPLES, STEPS, SOAK_FACTOR = 150, 60, 50
 QUIET = settings(
     deadline=None,
     max_examples=EXAMPLES,
