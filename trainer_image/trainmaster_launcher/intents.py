@@ -37,8 +37,10 @@ class Intents:
 
     def _read(self) -> None:
         for path in launch_files(self._path.parent.parent, INTENTS_FILE):
-            for line in read_lines(path):
-                self.steps.setdefault(str(line["directive"]), int(line["step"]))
+            # Of a launch the last line stands: it wrote a second one only where the first could not be made durable,
+            # and the step in it was passed without the directive. Of several launches the first one's stands.
+            found = {str(line["directive"]): int(line["step"]) for line in read_lines(path)}
+            self.steps = found | self.steps
         self._complete = True
 
     def record(self, directive: str, *, step: int) -> int | None:

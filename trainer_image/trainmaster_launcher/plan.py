@@ -43,6 +43,7 @@ class Plan:
     generation: int
     base_generation: int
     command: tuple[str, ...]
+    env: Mapping[str, str]
     root: Path
     restart_lease: int
     hang_limits: Mapping[str, float]
@@ -91,6 +92,7 @@ def _parse(wire: Wire) -> Plan:
         generation=int(wire["generation"]),
         base_generation=int(wire["baseGeneration"]),
         command=tuple(str(word) for word in wire.get("command", ())),
+        env={str(name): str(value) for name, value in wire.get("env", {}).items()},
         root=Path(wire["storage"]["root"]),
         restart_lease=int(wire["restartLease"]),
         hang_limits=limits,

@@ -199,6 +199,7 @@ class Supervisor:
 
     def _environment(self) -> Mapping[str, str]:
         environment = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
+        environment |= self._conversation.plan.env
         plan = json.dumps(self._conversation.plan_line("plan")["plan"], separators=(",", ":"))
         if len(plan.encode()) <= MAX_ENVIRONMENT_PLAN:
             environment["TRAINMASTER_PLAN"] = plan

@@ -7,6 +7,7 @@ they are refused by name instead of being taken for a misspelling.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -145,5 +146,15 @@ def effective(workload: str, given: dict[str, Scalar]) -> dict[str, Scalar]:
 def is_adjustable(workload: str, *, name: str, given: dict[str, Scalar]) -> bool:
     """Whether a directive may set this hyperparameter while the process lives."""
     if workload == "custom":
-        return isinstance(given.get(name), int | float) and not isinstance(given.get(name), bool)
+        return _is_number(given.get(name))
     return name in ADJUSTABLE[workload]
+
+
+def _is_number(value: Scalar | None) -> bool:
+    """Whether a value is a finite number, or a string that says one: `5e-5` is a string to YAML."""
+    if value is None or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except ValueError:
+        return False

@@ -37,6 +37,8 @@ PLANNED_WORKLOADS: Final = frozenset({"speech-tacotron2"})
 """Workloads of the design without code in this version."""
 
 _SPEC: Final = ("spec",)
+MAX_SPEC_BYTES: Final = 64 * 1024
+"""The plan travels in one environment variable, of which Linux takes at most 128 KiB."""
 _HYPERPARAMETERS: Final = ("spec", "hyperparameters")
 
 
@@ -194,11 +196,24 @@ def _cross_field_problems(spec: dict[str, Any]) -> Iterator[Problem]:
             hint=f"write {words}",
             severity=WARNING,
         )
+    yield from _size_problems(spec)
     yield from _environment_problems(spec.get("env"))
     for section, field in (("data", "source"), ("storage", "checkpoints")):
         address = spec[section].get(field) if isinstance(spec.get(section), dict) else None
         if isinstance(address, str) and ".." in address.split("/"):
             yield Problem(path=f"spec.{section}.{field}", value=address, message=PARENT_FOLDER)
+
+
+def _size_problems(spec: dict[str, Any]) -> Iterator[Problem]:
+    sizes = {name: len(json.dumps(value).encode()) for name, value in spec.items()}
+    if sum(sizes.values()) > MAX_SPEC_BYTES:
+        largest = max(sizes, key=lambda name: sizes[name])
+        yield Problem(
+            path=f"spec.{largest}",
+            value=f"{sizes[largest]} bytes",
+            message=f"the spec has {sum(sizes.values())} bytes as JSON, more than {MAX_SPEC_BYTES} do not reach a pod",
+            hint="put long text into a file on a volume and name the file",
+        )
 
 
 def _environment_problems(env: object) -> Iterator[Problem]:

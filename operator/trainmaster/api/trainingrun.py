@@ -108,7 +108,7 @@ class StorageSpec(ApiModel):
         pattern=CLAIM_PATTERN,
         description="`pvc://CLAIM/PATH`; below it each run has a folder of its own, named by its UID.",
     )
-    keep_last: int = Field(3, ge=1, le=1000, description="Newest checkpoints to keep.")
+    keep_last: int = Field(3, ge=1, le=1000, description="Newest checkpoints that each launch keeps.")
     keep_best: int = Field(1, ge=0, le=1000, description="Best checkpoints, by validation loss, to keep besides.")
     every_steps: int | None = Field(
         None, ge=1, le=10**9, description="A checkpoint every so many steps, besides the one at each epoch's end."
@@ -221,7 +221,12 @@ class PlanStatus(OpenModel):
     generation: int = Field(description="Number of the plan; rises with each.")
     base_generation: int = Field(description="Generation of the rerun's first plan.")
     hyperparameters: dict[str, str] = Field(
-        description="Effective values: defaults, the manifest's over them, corrections over those."
+        description="Values in force: defaults, the manifest's over them, corrections over those."
+    )
+    base_hyperparameters: dict[str, Scalar] = Field(
+        default_factory=dict,
+        max_length=200,
+        description="Values at the rerun's start, frozen: a version with other defaults changes nothing of this rerun.",
     )
     directives: tuple[PlannedDirective, ...] = Field(default=(), description="Corrections in force.")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
+from shutil import which
 from typing import Annotated
 
 import typer
@@ -90,4 +92,7 @@ def _explain(run: TrainingRun, state: StateDir) -> None:
         console.print(f"             mlflow ui --backend-store-uri {state.mlflow_uri}")
     console.print(f"Details      trainmaster local describe {run.metadata.name} --state-dir {state.root}")
     console.print(f"Output       trainmaster local logs {run.metadata.name} --state-dir {state.root}")
-    console.print("Train anew   trainmaster demo --again")
+    console.print(f"Train anew   trainmaster demo --again --state-dir {state.root}")
+    if which("trainmaster") is None:
+        folder = Path(sys.executable).parent
+        console.print(f"\nThese commands are in {folder}; say first: . {folder}/activate")

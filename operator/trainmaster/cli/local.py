@@ -28,6 +28,7 @@ from trainmaster.cli.output import (
     emit_objects,
     plain_table,
     print_problems,
+    stderr,
 )
 from trainmaster.cli.progress import clock
 
@@ -99,6 +100,8 @@ def run(
     if judgement.errors:
         raise typer.Exit(EXIT_REFUSED)
     options = local_options(state_dir=state_dir, cpus=cpus, volumes=volume or (), tracking_uri=tracking_uri)
+    for note in local_notes([manifest.run for manifest in judgement.manifests]):
+        stderr().print(note)
     driven = drive([manifest.run for manifest in judgement.manifests], options)
     emit_objects(driven.runs, output=output, table=runs_table)
     raise typer.Exit(driven.exit_code)
@@ -169,6 +172,23 @@ def views_table(views: Iterable[LocalView]) -> Table:
     views = tuple(views)
     unattended = frozenset(view.run.metadata.uid for view in views if view.unattended)
     return runs_table([view.run for view in views], unattended=unattended)
+
+
+def local_notes(runs: Iterable[TrainingRun]) -> list[str]:
+    """What these runs ask for that means nothing, or something else, without a cluster."""
+    notes = []
+    for each in runs:
+        if each.spec.scheduling_deadline_seconds is not None:
+            notes.append(
+                f"{each.metadata.name}: spec.schedulingDeadlineSeconds has no effect here: "
+                "a process waits for cores only, and time in a queue does not count"
+            )
+        if each.spec.ttl_seconds_after_finished is not None:
+            notes.append(
+                f"{each.metadata.name}: spec.ttlSecondsAfterFinished takes effect when the run is run again here, "
+                "and keeps the logs: nothing runs on this machine after the command has ended"
+            )
+    return notes
 
 
 def runs_table(runs: Iterable[TrainingRun], *, unattended: frozenset[str] = frozenset()) -> Table:

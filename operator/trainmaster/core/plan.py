@@ -18,6 +18,7 @@ def first_plan(run: TrainingRun, *, generation: int) -> PlanStatus:
         generation=generation,
         base_generation=generation,
         hyperparameters={name: scalar_string(value) for name, value in sorted(values.items())},
+        base_hyperparameters=values,
     )
 
 
@@ -26,7 +27,12 @@ def without_content(plan: PlanStatus) -> PlanStatus:
 
     Its base generation lies ahead of its generation, as no plan's does.
     """
-    empty = {"base_generation": plan.generation + 1, "hyperparameters": {}, "directives": ()}
+    empty = {
+        "base_generation": plan.generation + 1,
+        "hyperparameters": {},
+        "base_hyperparameters": {},
+        "directives": (),
+    }
     return plan.model_copy(update=empty)
 
 
@@ -50,9 +56,10 @@ def build_plan(run: TrainingRun, status: TrainingRunStatus) -> Plan:
         base_generation=status.plan.base_generation,
         workload=spec.workload,
         command=spec.command,
-        hyperparameters=effective(spec.workload, dict(spec.hyperparameters)),
+        hyperparameters=status.plan.base_hyperparameters or effective(spec.workload, dict(spec.hyperparameters)),
         directives=tuple(_directive(d) for d in status.plan.directives),
         data_source=spec.data.source if spec.data else None,
+        env={variable.name: variable.value for variable in spec.env},
         storage=StoragePlan(
             root=f"{spec.storage.checkpoints}/{run.metadata.uid}/{status.reruns}",
             keep_last=spec.storage.keep_last,

@@ -91,7 +91,11 @@ class _Trouble:
     def hit(self, error: Exception, *, now: datetime, monotonic: float) -> None:
         if self.since is None:
             self.since = now
-            logger.warning("%s: %s; training goes on, metrics are kept and sent later", self._what, error)
+            logger.warning(
+                "%s: %s; training goes on, metrics are kept and sent later (of single steps the newest 2000)",
+                self._what,
+                error,
+            )
         self.message = str(error)
         self.retry_at = monotonic + self._backoff.next()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -84,3 +86,25 @@ def test_a_directive_waits_until_its_step_can_be_written_down(tmp_path: Path, fi
     again = Intents(folder)
     again.open()
     assert again.record("d1", step=99) == 8
+
+
+def test_a_step_whose_line_could_not_be_made_durable_does_not_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "1"
+    folder.mkdir()
+    intents = Intents(folder)
+    intents.open()
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", _no_space)
+        assert intents.record("d1", step=100) is None
+    assert intents.record("d1", step=101) == 101
+    intents.close()
+
+    again = Intents(folder)
+    again.open()
+    assert again.record("d1", step=7) == 101
+
+
+def _no_space(_descriptor: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -108,3 +108,11 @@ def test_a_plan_without_hyperparameters_is_a_plan(plan: object) -> None:
 )
 def test_values_are_shown_exactly(value: Scalar, text: str) -> None:
     assert scalar_string(value) == text
+
+
+def test_a_version_with_other_defaults_changes_nothing_of_a_rerun_that_has_begun() -> None:
+    run = run_of(workload="market-classifier", data={"source": "pvc://data/bars.csv"}, hyperparameters={})
+    planned = first_plan(run, generation=1)
+    older = planned.model_copy(update={"base_hyperparameters": planned.base_hyperparameters | {"dropout": 0.123}})
+    assert build_plan(run, status_of(plan=older)).hyperparameters["dropout"] == 0.123
+    assert build_plan(run, status_of(plan=planned)).hyperparameters == planned.base_hyperparameters

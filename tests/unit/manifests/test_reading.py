@@ -117,3 +117,14 @@ def test_a_byte_that_is_not_utf_8_is_found_in_its_line() -> None:
 
 def test_a_byte_order_mark_is_no_problem() -> None:
     assert from_stdin(b"\xef\xbb\xbf" + RUN.replace("NAME", "a").encode()).manifests
+
+
+def test_a_spec_that_reaches_no_pod_is_refused_with_the_field_that_is_too_long() -> None:
+    words = ", ".join(["x" * 4000] * 40)
+    text = (
+        "apiVersion: trainmaster.io/v1alpha1\nkind: TrainingRun\nmetadata: {name: long}\n"
+        f"spec:\n  workload: custom\n  command: [{words}]\n"
+    )
+    (problem,) = judge_text(text).errors
+    assert (problem.path, problem.line) == ("spec.command", 6)
+    assert "65536" in problem.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ from trainmaster.adapters.local.jobs import LocalJob, load_jobs, new_job, observ
 from trainmaster.adapters.local.objects import ObjectStore
 from trainmaster.adapters.local.processes import ENV_LAUNCH, ENV_RUN_UID, identify, start_launcher, strays
 from trainmaster.adapters.local.state_dir import StateDir, StateDirError, write_atomic
+from trainmaster.api.conditions import EXIT_CONFIGURATION
 from trainmaster.api.objects import Key
 from trainmaster.api.plan import Plan
 from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
@@ -33,6 +35,8 @@ KILL_MARGIN_SECONDS = 15
 """Beyond the grace period: the launcher gets time to send its last report."""
 START_RETRY_SECONDS = 5
 """Until a launcher that could not be started (full disk, no process free) is tried again."""
+NEVER_STARTS = frozenset({errno.E2BIG, errno.ENOENT, errno.EACCES, errno.ENOEXEC})
+"""Errors of starting a program that no retry mends: a plan too long for the environment, a folder that is gone."""
 CLAIM_SCHEME = "pvc://"
 SESSION = "local-session"
 """The owner of all runs of local mode is the session that drives them: when it is interrupted, they are suspended."""
@@ -207,7 +211,12 @@ class LocalCluster:
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._watchers.add(task)
-        task.add_done_callback(self._watchers.discard)
+        task.add_done_callback(self._watched)
+
+    def _watched(self, task: asyncio.Task[None]) -> None:
+        self._watchers.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a launcher is not watched any more (%r): interrupt and run the same command again", error)
 
     def _start_waiting(self) -> None:
         """Start Jobs that wait, oldest first, as far as there are cores; one always runs, however many it wants."""
@@ -222,9 +231,12 @@ class LocalCluster:
             try:
                 self._start(job)
             except (StateDirError, OSError) as error:
+                if isinstance(error, OSError) and error.errno in NEVER_STARTS:
+                    logger.error("launch %s can never start: %s", job.name, error)  # noqa: TRY400 - a stack helps nobody
+                    self._spawn(self._ended(job.name, exit_code=EXIT_CONFIGURATION))
+                    continue
                 logger.warning("launch %s cannot start: %s; trying again in %d s", job.name, error, START_RETRY_SECONDS)
                 self._start_waiting_later()
-                return
 
     def _start_waiting_later(self) -> None:
         if self._retry is not None:
@@ -241,12 +253,10 @@ class LocalCluster:
         self._on_change(self._runs[job.run_uid].metadata.key)
 
     def _environment(self, job: LocalJob) -> dict[str, str]:
-        run = self._runs[job.run_uid]
         return {
             **os.environ,
             "PYTHONUNBUFFERED": "1",
             "OMP_NUM_THREADS": str(job.cpus),
-            **{variable.name: variable.value for variable in run.spec.env},
             ENV_RUN_UID: job.run_uid,
             ENV_LAUNCH: str(job.launch),
             "TRAINMASTER_PLAN": (job.path / "plan.json").read_text(encoding="utf-8"),
@@ -290,7 +300,8 @@ class LocalCluster:
                 process.send(signal.SIGKILL)
             await asyncio.sleep(STRAY_SECONDS)
         job = self._jobs[name]
-        self._note(replace(job, ended=True, exit_code=exit_code, deleted=job.deleting))
+        seen = self._clock.now().isoformat() if exit_code is not None else None
+        self._note(replace(job, ended=True, ended_at=seen, exit_code=exit_code, deleted=job.deleting))
         run = self._runs.get(job.run_uid)
         if run is not None:
             self._on_change(run.metadata.key)

@@ -32,6 +32,8 @@ class LocalJob:
     running_since: str | None = None
     exit_code: int | None = None
     ended: bool = False
+    ended_at: str | None = None
+    """When it was seen to end, by the session's clock; None when nobody was there."""
     deleting: bool = False
     deleted: bool = False
 
@@ -107,7 +109,9 @@ def observe_job(job: LocalJob) -> ObservedJob:
 
 
 def _last_sign_of_life(job: LocalJob) -> datetime | None:
-    """When the launcher last wrote something: nobody may have been there to see it end, perhaps for days."""
+    """When it was seen to end; else when the launcher last wrote something, which may have been days ago."""
+    if job.ended_at is not None:
+        return datetime.fromisoformat(job.ended_at)
     written = [path.stat().st_mtime for path in (job.termination_log, job.log) if path.exists()]
     return datetime.fromtimestamp(max(written), UTC) if written else None
 
