@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 TRAIN_POINT_EVERY_STEPS: Final = 20
 """A train point every so many steps: some per epoch of a small data set, and one host read in twenty steps."""
+LAST_TRIES: Final = 5
+LAST_PAUSE_SECONDS: Final = 1.0
+"""A disk that is full for a moment frees itself within seconds; one that stays full is a person's business."""
 BYTES_PER_RSS_UNIT: Final = 1024
 """Linux reports ru_maxrss in KiB."""
 
@@ -105,6 +108,7 @@ class Engine:
         except InterruptionError:
             self._checkpoint()
             raise
+        self._keep_last()
         stopped = self.state.stopped
         self._session.done(
             outcome="Completed" if stopped is None else "StoppedEarly",
@@ -254,6 +258,19 @@ class Engine:
             return
         self._saved = here
         self._announce(manifest)
+
+    def _keep_last(self) -> None:
+        """The last checkpoint holds the model: training without it is no success. Raises CheckpointError."""
+        for _ in range(LAST_TRIES):
+            self._checkpoint()
+            if self._saved == (self.state.step, self.state.epoch):
+                return
+            time.sleep(LAST_PAUSE_SECONDS)
+        message = (
+            f"the last checkpoint, of step {self.state.step}, cannot be written: the trained model would be lost; "
+            "free space where the checkpoints are"
+        )
+        raise CheckpointError(message)
 
     def _announce(self, manifest: Manifest) -> None:
         self._session.checkpoint(

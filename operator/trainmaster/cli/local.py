@@ -119,7 +119,12 @@ def get(
 ) -> None:
     """Show the runs of the state directory."""
     state = StateDir(state_dir)
-    views = (view_run(state, Key(namespace, name)),) if name else view_runs(state)
+    every = view_runs(state)
+    views = (
+        (view_run(state, Key(namespace, name)),)
+        if name
+        else tuple(view for view in every if view.run.metadata.namespace == namespace)
+    )
     if not views and output is OutputFormat.TABLE:
         typer.echo(f"No runs in {state.root}.", err=True)
         return

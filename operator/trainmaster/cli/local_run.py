@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainmaster.adapters.local.inspection import view_run
 from trainmaster.adapters.local.state_dir import StateDir
 from trainmaster.api.conditions import Phase
 from trainmaster.api.errors import TrainmasterError
@@ -18,6 +19,10 @@ from trainmaster.api.trainingrun import TrainingRun
 from trainmaster.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from trainmaster.cli.progress import ProgressPrinter
 from trainmaster.shell.local import LocalOptions, LocalSession
+
+TRAINER_WARNING = "trainer: WARNING:"
+"""How a line of the trainer begins that warns of something."""
+WARNINGS_SHOWN = 5
 
 
 class OptionError(TrainmasterError):
@@ -84,7 +89,8 @@ async def _drive(runs: Sequence[TrainingRun], options: LocalOptions, printer: Pr
         nonlocal signals
         signals += 1
         if signals == 1:
-            printer.say(f"{number.name}: saving a checkpoint and stopping; once more to stop at once")
+            how = "saving a checkpoint and stopping; once more to stop at once" if session.alive else "stopping"
+            printer.say(f"{number.name}: {how}")
         session.interrupt(at_once=signals > 1)
 
     loop = asyncio.get_running_loop()
@@ -97,7 +103,20 @@ async def _drive(runs: Sequence[TrainingRun], options: LocalOptions, printer: Pr
     for run in finished:
         if run.status.phase == Phase.SUSPENDED and run.spec.suspend:
             printer.say(f"{run.metadata.name}: suspended by its manifest; set spec.suspend to false to go on.")
+        for warning in trainer_warnings(options.state, run):
+            printer.say(f"{run.metadata.name}: warning: {warning}")
     return Driven(runs=finished, interrupted=interrupted)
+
+
+def trainer_warnings(state: StateDir, run: TrainingRun) -> list[str]:
+    """What the trainer warned of in the newest launch: its output goes to a log that nobody reads when all is well."""
+    view = view_run(state, run.metadata.key)
+    logs = [job.log for job in view.jobs if job.launch == run.status.launch and job.log.exists()]
+    lines = [line for log in logs for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    found = [line.partition(TRAINER_WARNING)[2].strip() for line in lines if TRAINER_WARNING in line]
+    shown = list(dict.fromkeys(found))
+    more = [f"and {len(shown) - WARNINGS_SHOWN} more: trainmaster local logs {run.metadata.name}"]
+    return shown[:WARNINGS_SHOWN] + (more if len(shown) > WARNINGS_SHOWN else [])
 
 
 class _PrinterHandler(logging.Handler):

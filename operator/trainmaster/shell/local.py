@@ -26,6 +26,7 @@ from trainmaster.api.conditions import Outcome, Phase
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.objects import Key
 from trainmaster.api.trainingrun import TrackingStatus, TrainingRun
+from trainmaster.core.run.standing import terminal_standing
 from trainmaster.core.snapshot import Event
 from trainmaster.ports.tracking import TrackedRun
 from trainmaster.shell.progress import Progress
@@ -105,10 +106,16 @@ class LocalSession:
         """All runs are settled, or nobody wants to wait for it any more."""
         self._hurried = False
 
+    @property
+    def alive(self) -> bool:
+        """Whether any launcher lives: only then is there something to save."""
+        return self._cluster.alive()
+
     def interrupt(self, *, at_once: bool = False) -> None:
         """End the session: launches save and end; with `at_once` they are killed, and no status is waited for."""
         self._cluster.interrupt()
-        if at_once:
+        # With nothing to save there is nothing to wait for, least of all a disk that is full.
+        if at_once or not self.alive:
             self._hurried = True
             self._cluster.kill()
             self._over.set()
@@ -142,7 +149,10 @@ class LocalSession:
     def _tell_finished(self, run: TrainingRun) -> None:
         status = run.status
         if status.phase in Phase.TERMINAL and status.observed_rerun == run.spec.rerun:
-            message = f"{status.phase} already; a new value of spec.rerun in the manifest trains again"
+            why = terminal_standing(status)
+            said = f"{status.phase} already ({why.reason}{': ' + why.message if why.message else ''})"
+            again = f'rerun: "{status.reruns + 1}"'
+            message = f"{said}; to train again put {again} under spec in the manifest"
             self._on_event(run, Event(type="Normal", reason="Finished", message=message))
 
     async def _final(self, run: TrainingRun) -> TrainingRun:

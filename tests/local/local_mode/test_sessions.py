@@ -62,7 +62,7 @@ def test_unreachable_tracking_then_done_then_changed_then_run_anew(shell: Shell)
 
     again = shell.type("local", "run", file, "-o", "yaml")
     assert again.returncode == 0, again.stderr
-    assert "Finished: Succeeded already; a new value of spec.rerun" in again.stderr
+    assert "Finished: Succeeded already (Completed" in again.stderr
     printed = yaml.safe_load(again.stdout)
     assert printed == shell.object("count")
     status = printed["status"]

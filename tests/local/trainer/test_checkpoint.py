@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -229,17 +230,20 @@ def test_what_a_crash_left_half_written_is_cleaned_up(tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*.tmp")) == [theirs]
 
 
-def test_training_goes_on_without_a_disk_and_says_so(
+def test_training_goes_on_without_a_disk_but_claims_no_success_without_its_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     straight, _ = start(tmp_path / "straight")
     straight.run()
     monkeypatch.setattr(os, "fsync", _failing_after(0, errno.ENOSPC))
 
-    engine, session = start(tmp_path / "full", every_steps=7)
-    engine.run()
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
 
-    assert session.ended is not None
+    engine, session = start(tmp_path / "full", every_steps=7)
+    with pytest.raises(CheckpointError, match="the trained model would be lost"):
+        engine.run()
+
+    assert session.ended is None
     failures = [(p["step"], p["metrics"]["checkpoint_failures"]) for p in session.of("train")]
     assert failures == [(5, 1), (7, 2), (10, 3), (14, 4), (15, 5)]
     assert "No space left on device" in caplog.text

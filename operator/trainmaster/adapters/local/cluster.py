@@ -85,6 +85,7 @@ class LocalCluster:
         """Create or update runs, all or none, and take over what an earlier process left of them."""
         for run in wanted:
             self._objects.judge(run)
+            self._check_storage(run)
         runs = [self._objects.apply(run, now=self._clock.now()) for run in wanted]
         for run in runs:
             self._runs[run.metadata.uid] = run
@@ -94,6 +95,22 @@ class LocalCluster:
                     self._left.add(job.name)
                     self._spawn(self._outlive(job, grace=run.spec.termination_grace_period_seconds))
         return runs
+
+    def _check_storage(self, wanted: TrainingRun) -> None:
+        """A run goes on where its checkpoints are: a forgotten `--volume` must not train it from the start."""
+        stored = self._objects.get(wanted.metadata.key)
+        if stored is None or stored.status.checkpoint is None or stored.status.completion_time is not None:
+            return
+        if wanted.spec.rerun != stored.status.observed_rerun:
+            return
+        claim, path = _claim(stored.spec.storage.checkpoints)
+        root = self._volume(claim) / path / stored.metadata.uid / str(stored.status.reruns)
+        if not root.is_dir():
+            message = (
+                f"{wanted.metadata.key}: its checkpoints (step {stored.status.checkpoint.step}) are not in {root}; "
+                f"give the same --volume {claim}=FOLDER as before, or change spec.rerun to train from the start"
+            )
+            raise StateDirError(message)
 
     def find(self, uid: str) -> TrainingRun | None:
         """The committed run with this UID."""
@@ -178,6 +195,10 @@ class LocalCluster:
         self._interrupted = True
         for run in self._runs.values():
             self._on_change(run.metadata.key)
+
+    def alive(self) -> bool:
+        """Whether any launcher lives."""
+        return any(job.process is not None and not job.ended for job in self._jobs.values())
 
     def kill(self) -> None:
         """End all launchers at once; the last checkpoints stand."""
