@@ -27,11 +27,12 @@ from tests.support.local_mode import EPOCHS, LocalMode, Outcome, wait_for
 
 SLOW = 0.1
 """Seconds between two steps where a test interferes from outside."""
-PROGRESS_CALLS = 40
-"""Calls of Session.progress of the tiny run, rounded down: steps, validations, checkpoints, the test."""
+PROGRESS_CALLS = 27
+"""Calls of Session.progress in the tiny run: steps, validations, checkpoints, the test; counted once, and each strike
+fails its test when the call that it waits for never comes."""
 MOMENTS = [
     f"{method}:{when}:{nth}:SIGKILL"
-    for method, calls in (("checkpoint", 6), ("point", 6), ("done", 1))
+    for method, calls in (("checkpoint", 6), ("point", 7), ("done", 1))
     for when in ("before", "after")
     for nth in range(1, calls + 1)
 ]
