@@ -198,7 +198,7 @@ class LocalCluster:
 
     def alive(self) -> bool:
         """Whether any launcher lives."""
-        return any(job.process is not None and not job.ended for job in self._jobs.values())
+        return any(job.lives for job in self._jobs.values())
 
     def kill(self) -> None:
         """End all launchers at once; the last checkpoints stand."""
@@ -246,7 +246,7 @@ class LocalCluster:
         for job in list(self._jobs.values()):
             if job.process is not None or job.ended or job.deleting or job.name in self._left:
                 continue
-            used = sum(each.cpus for each in self._jobs.values() if each.process is not None and not each.ended)
+            used = sum(each.cpus for each in self._jobs.values() if each.lives)
             if used and used + job.cpus > self._settings.cpus:
                 continue
             try:

@@ -38,6 +38,11 @@ class LocalJob:
     deleted: bool = False
 
     @property
+    def lives(self) -> bool:
+        """Whether its launcher was started and has not ended."""
+        return self.process is not None and not self.ended
+
+    @property
     def path(self) -> Path:
         """The Job's folder."""
         return Path(self.folder)
@@ -88,15 +93,14 @@ def observe_job(job: LocalJob) -> ObservedJob:
     """The Job as decisions see it; one that waits for cores is `Suspended`, as a queue would leave it."""
     message = _message(job)
     exit_code = _exit_code(job, message) if job.ended else None
-    running = job.process is not None and not job.ended
     observed = ObservedJob(
         name=job.name,
         uid=job.uid,
         run_uid=job.run_uid,
         launch=job.launch,
-        state="Running" if running else "Suspended",
+        state="Running" if job.lives else "Suspended",
         deleting=job.deleting,
-        live_pods=int(running),
+        live_pods=int(job.lives),
         running_since=datetime.fromisoformat(job.running_since) if job.running_since else None,
         exit_code=exit_code,
         ended_at=_last_sign_of_life(job) if job.ended else None,
