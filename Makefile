@@ -7,6 +7,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STATE ?= .trainmaster
 SEED ?=
+# One more than the two cores of a small machine: many tests wait for processes.
+WORKERS ?= 3
 
 .PHONY: help
 help: ## List the targets
@@ -38,11 +40,11 @@ check: $(VENV)/.dev ## Lint, types, layers, drift of generated files
 
 .PHONY: test
 test: $(VENV)/.dev ## All tests but the soak series
-	$(BIN)/pytest -n 2 --dist worksteal $(if $(SEED),--seed $(SEED))
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(if $(SEED),--seed $(SEED))
 
 .PHONY: soak
 soak: $(VENV)/.dev ## The kill series whole: every step, not a sample (about an hour)
-	$(BIN)/pytest -m soak --timeout 7200 $(if $(SEED),--seed $(SEED))
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m soak --timeout 7200 $(if $(SEED),--seed $(SEED))
 
 .PHONY: generate
 generate: $(VENV)/.dev ## Write crds/ and docs/reference/ anew from the models

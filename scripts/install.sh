@@ -9,7 +9,8 @@ if ! "$python" -c 'import sys; raise SystemExit(sys.version_info < (3, 11))'; th
 fi
 if command -v uv >/dev/null; then
   [ -x "$venv/bin/python" ] || uv venv --quiet --python "$python" "$venv"
-  install=(uv pip install --python "$venv/bin/python")
+  # Like pip does: without it each start of the trainer compiles three thousand modules where nothing may be written.
+  install=(uv pip install --compile-bytecode --python "$venv/bin/python")
 else
   [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
   # An environment that uv made has no pip in it.

@@ -107,7 +107,7 @@ MOMENTS = {
 }
 """Between which two of record, application, checkpoint and acknowledgement the process dies; and whether the last is
 withheld until then."""
-SAMPLE = 3
+SAMPLE = 2
 
 
 def assert_same(folder: Path, moment: str, undisturbed: Trained) -> None:

@@ -106,7 +106,10 @@ def test_a_crash_is_reported_and_answered_by_a_restart_in_place(bench: Bench) ->
 
 
 def test_output_is_passed_through_from_both_streams(bench: Bench) -> None:
-    plan = bench.plan("import sys; print('to stdout'); print('to stderr', file=sys.stderr)")
+    # One write each: an unbuffered print ends its line by a second one, and both streams go to one file here.
+    plan = bench.plan(
+        "import sys; sys.stdout.write('to stdout\\n'); sys.stdout.flush(); sys.stderr.write('to stderr\\n')"
+    )
     launcher = bench.start(plan, url=bench.serve(plan).url)
     assert launcher.wait() == 0
     assert {"to stdout", "to stderr"} <= set(launcher.printed.splitlines())
