@@ -6,6 +6,11 @@ API_VERSION = f"{GROUP}/{VERSION}"
 
 LABEL_RUN_UID = f"{GROUP}/run-uid"
 LABEL_LAUNCH = f"{GROUP}/launch"
+ANNOTATION_RUN_NAME = f"{GROUP}/run-name"
+"""On a launch's pods: a run's name may be too long for a label."""
+
+REPORT_AUDIENCE = "trainmaster-report"
+"""Audience of the tokens that launchers report with: good for nothing else, and no other token is good for that."""
 
 ENV_PREFIX = "TRAINMASTER_"
 """Environment variables that a manifest may not set: the launcher owns them."""
