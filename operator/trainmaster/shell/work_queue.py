@@ -1,14 +1,19 @@
 """A keyed work queue: wake-ups of one key coalesce, one reconcile per key is in flight, later wake-ups are kept.
 
-Handlers, reports and timers only wake keys; all work happens in the workers.
+Handlers, reports and timers only wake keys; all work happens in the workers. Keys that are due wait in line by
+namespace, and the namespaces take turns: a flood in one of them holds up nobody else. Within a namespace the longest
+overdue key comes first. Every step takes O(log n) of the keys that wait.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from trainmaster.api.objects import Key
 from trainmaster.ports.clock import Clock
@@ -22,41 +27,122 @@ RETRY_MAX_SECONDS = 60
 Reconcile = Callable[[Key], Awaitable[datetime | None]]
 
 
-class WorkQueue:
-    """Calls `reconcile(key)` for woken keys, in order of when they are due; its return value wakes the key again."""
+class QueueObserver(Protocol):
+    """Told what happens to keys; all times are seconds."""
 
-    def __init__(self, *, clock: Clock, reconcile: Reconcile) -> None:
+    def added(self) -> None:
+        """A key was woken that did not wait yet."""
+
+    def started(self, key: Key, waited: float) -> None:
+        """A key's reconcile begins; it was due for so long."""
+
+    def ended(self, key: Key, *, failed: bool) -> None:
+        """A key's reconcile has ended."""
+
+
+class _Ignored:
+    """Nobody wants to know."""
+
+    def added(self) -> None:
+        """Nothing."""
+
+    def started(self, key: Key, waited: float) -> None:
+        """Nothing."""
+
+    def ended(self, key: Key, *, failed: bool) -> None:
+        """Nothing."""
+
+
+class WorkQueue:
+    """Calls `reconcile(key)` for woken keys; its return value wakes the key again."""
+
+    def __init__(self, *, clock: Clock, reconcile: Reconcile, observer: QueueObserver | None = None) -> None:
         self._clock = clock
         self._reconcile = reconcile
+        self._observer: QueueObserver = observer or _Ignored()
         self._due: dict[Key, datetime] = {}
+        """When each waiting key is due; what the heaps hold beside is stale."""
+        self._later: list[tuple[datetime, Key]] = []
+        self._ready: OrderedDict[str, list[tuple[datetime, Key]]] = OrderedDict()
+        """Due keys by namespace, the next namespace first."""
         self._in_flight: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._changed = asyncio.Event()
 
+    def __len__(self) -> int:
+        """Keys that wait, due or not."""
+        return len(self._due)
+
     def wake(self, key: Key, *, at: datetime | None = None) -> None:
         """Reconcile a key now or at a time; an earlier wake-up of it stands."""
         at = at or self._clock.now()
-        if key not in self._due or at < self._due[key]:
-            self._due[key] = at
+        known = self._due.get(key)
+        if known is not None and known <= at:
+            return
+        if known is None:
+            self._observer.added()
+        self._due[key] = at
+        if key not in self._in_flight:
+            heapq.heappush(self._later, (at, key))
             self._changed.set()
 
     async def run(self, *, workers: int = 1) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(self._work())
+            while True:
+                self._changed.clear()
+                self._promote()
+                while len(self._in_flight) < workers and (key := self._take()) is not None:
+                    group.create_task(self._work(key))
+                await self._until_changed()
 
-    async def _work(self) -> None:
-        while True:
-            key = await self._next()
-            self._in_flight.add(key)
-            try:
-                again = await self._reconcile_safely(key)
-            finally:
-                self._in_flight.discard(key)
-                self._changed.set()
-            if again is not None:
-                self.wake(key, at=again)
+    async def _until_changed(self) -> None:
+        """Wait for a wake-up, a free worker, or the next key to be due."""
+        delay = (self._later[0][0] - self._clock.now()).total_seconds() if self._later else None
+        try:
+            async with asyncio.timeout(delay):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def _promote(self) -> None:
+        """Put what is due by now into its namespace's line."""
+        now = self._clock.now()
+        while self._later and self._later[0][0] <= now:
+            at, key = heapq.heappop(self._later)
+            if self._due.get(key) == at and key not in self._in_flight:
+                heapq.heappush(self._ready.setdefault(key.namespace, []), (at, key))
+
+    def _take(self) -> Key | None:
+        """The next due key; its namespace goes to the end of the line."""
+        while self._ready:
+            namespace, line = next(iter(self._ready.items()))
+            at, key = heapq.heappop(line)
+            if line:
+                self._ready.move_to_end(namespace)
+            else:
+                del self._ready[namespace]
+            # A key that was woken twice, or for another time since, has left entries behind.
+            if self._due.get(key) == at and key not in self._in_flight:
+                del self._due[key]
+                self._in_flight.add(key)
+                self._observer.started(key, (self._clock.now() - at).total_seconds())
+                return key
+        return None
+
+    async def _work(self, key: Key) -> None:
+        failed = True
+        try:
+            again = await self._reconcile_safely(key)
+            failed = key in self._failures
+        finally:
+            self._in_flight.discard(key)
+            self._observer.ended(key, failed=failed)
+            self._changed.set()
+        if key in self._due:
+            heapq.heappush(self._later, (self._due[key], key))
+        if again is not None:
+            self.wake(key, at=again)
 
     async def _reconcile_safely(self, key: Key) -> datetime | None:
         try:
@@ -68,20 +154,3 @@ class WorkQueue:
             return self._clock.now() + timedelta(seconds=delay)
         self._failures.pop(key, None)
         return again
-
-    async def _next(self) -> Key:
-        while True:
-            self._changed.clear()
-            now = self._clock.now()
-            waiting = {key: at for key, at in self._due.items() if key not in self._in_flight}
-            if waiting:
-                key = min(waiting, key=lambda each: waiting[each])
-                if waiting[key] <= now:
-                    del self._due[key]
-                    return key
-            delay = (min(waiting.values()) - now).total_seconds() if waiting else None
-            try:
-                async with asyncio.timeout(delay):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue

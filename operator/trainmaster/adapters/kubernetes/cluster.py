@@ -1,0 +1,230 @@
+"""The Cluster port on an API server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from trainmaster.adapters.kubernetes import paths
+from trainmaster.adapters.kubernetes.client import ApiClient, ApiError
+from trainmaster.adapters.kubernetes.events import EventRecorder
+from trainmaster.adapters.kubernetes.manifest import LaunchSettings, job_manifest, localise
+from trainmaster.adapters.kubernetes.observed import (
+    JobFacts,
+    PodFacts,
+    job_facts,
+    observe_job,
+    pod_facts,
+    stray_launches,
+)
+from trainmaster.adapters.kubernetes.store import Stores, parse_run
+from trainmaster.api.errors import TrainmasterError
+from trainmaster.api.labels import LABEL_RUN_UID, job_name
+from trainmaster.api.objects import Key
+from trainmaster.api.plan import Plan
+from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
+from trainmaster.core.journal import is_open
+from trainmaster.core.snapshot import CreateJob, DeleteJob, Event
+from trainmaster.ports.cluster import ConflictError, Observation
+from trainmaster.ports.identity import LaunchIdentity
+
+Json = dict[str, Any]
+
+NOT_FOUND: Final = 404
+CONFLICT: Final = 409
+
+
+class PrunedStatusError(TrainmasterError):
+    """The API server dropped a part of status that decisions stand on: its definition of the kind is older than us."""
+
+
+class KubernetesCluster:
+    """Runs, Jobs and pods of one API server."""
+
+    def __init__(self, *, client: ApiClient, stores: Stores, settings: LaunchSettings, recorder: EventRecorder) -> None:
+        self._client = client
+        self._stores = stores
+        self._settings = settings
+        self._recorder = recorder
+
+    # -- seeing -------------------------------------------------------------------------------------------------------
+
+    async def observe(self, key: Key, *, live: bool) -> Observation | None:
+        """What is known of a run."""
+        if live:
+            return await self._look(key)
+        run = self._stores.runs.get(key)
+        if run is None:
+            return None
+        jobs, pods = self._stores.jobs.of_run(run.metadata.uid), self._stores.pods.of_run(run.metadata.uid)
+        return _observation(run, jobs=jobs, pods=pods, live=False)
+
+    async def _look(self, key: Key) -> Observation | None:
+        """The run, the Jobs that may exist and its pods, from the server.
+
+        Jobs are asked for by name, since an API server has no index of labels: those that the cache or an open decision
+        names, and that of the newest launch. A Job beyond those would need a launch that status has never held.
+        """
+        try:
+            raw = await self._client.get(paths.run(key))
+        except ApiError as error:
+            if error.status != NOT_FOUND:
+                raise
+            known = self._stores.runs.get(key)
+            if known is not None:
+                self._stores.runs.forget(key, uid=known.metadata.uid)
+            return None
+        self._stores.runs.put(raw)
+        run = parse_run(raw)
+        found = await asyncio.gather(*(self._job(key.namespace, name) for name in self._names(run)))
+        jobs = [job for job in found if job is not None]
+        return _observation(run, jobs=jobs, pods=await self._pods(run, jobs), live=True)
+
+    def _names(self, run: TrainingRun) -> list[str]:
+        uid, status = run.metadata.uid, run.status
+        launches = {status.launch, *(d.launch for d in status.decisions if is_open(d))} - {0}
+        names = {job_name(run.metadata.name, uid=uid, launch=launch) for launch in launches}
+        return sorted(names | {job.name for job in self._stores.jobs.of_run(uid)})
+
+    async def _job(self, namespace: str, name: str) -> JobFacts | None:
+        try:
+            raw = await self._client.get(paths.job(Key(namespace, name)))
+        except ApiError as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+        facts = job_facts(raw)
+        if facts.run_uid:
+            self._stores.jobs.put(raw, listed=False)
+        return facts
+
+    async def _pods(self, run: TrainingRun, jobs: Sequence[JobFacts]) -> Sequence[PodFacts]:
+        """The run's pods; none can exist before the Job of the first launch has been."""
+        uid = run.metadata.uid
+        if run.status.launch <= 1 and not jobs and not self._stores.pods.of_run(uid):
+            return ()
+        selector, pods = f"{LABEL_RUN_UID}={uid}", []
+        async for items, _ in self._client.pages(paths.pods(run.metadata.namespace), selector=selector):
+            for item in items:
+                self._stores.pods.put(item, listed=False)
+                pods.append(pod_facts(item))
+        return pods
+
+    def find(self, uid: str) -> TrainingRun | None:
+        """The newest known form of the run with this UID."""
+        return self._stores.runs.find(uid)
+
+    async def launch_of_pod(self, *, namespace: str, name: str, uid: str) -> LaunchIdentity | None:
+        """Whose pod this is: the launch whose Job controls it, if that Job is of a run."""
+        pod = self._stores.pods.named(Key(namespace, name))
+        if pod is None or pod.uid != uid:
+            pod = await self._pod(namespace, name)
+        if pod is None or pod.uid != uid:
+            return None
+        job = next((job for job in self._stores.jobs.of_run(pod.run_uid) if job.uid == pod.job_uid), None)
+        if job is None and (owner := pod.job_name):
+            job = await self._job(namespace, owner)
+        # The Job's owner, not the pod's labels: those anyone may write who may create pods.
+        if job is None or job.uid != pod.job_uid or not job.run_uid or not job.launch:
+            return None
+        return LaunchIdentity(run_uid=job.run_uid, launch=job.launch)
+
+    async def _pod(self, namespace: str, name: str) -> PodFacts | None:
+        try:
+            return pod_facts(await self._client.get(paths.pod(Key(namespace, name))))
+        except ApiError as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+
+    # -- doing --------------------------------------------------------------------------------------------------------
+
+    async def write_status(self, run: TrainingRun, status: TrainingRunStatus) -> TrainingRun:
+        """Write what has changed of a status, if the run is still the version that was read; raises ConflictError."""
+        key = run.metadata.key
+        patch = merge_patch(self._stored_status(run), status.to_wire())
+        body = {"metadata": {"resourceVersion": run.metadata.resource_version}, "status": patch}
+        try:
+            raw = await self._client.patch(paths.run_status(key), body)
+        except ApiError as error:
+            if error.status not in {CONFLICT, NOT_FOUND}:
+                raise
+            await self._look(key)
+            message = f"{key} has changed since version {run.metadata.resource_version} was read ({error.message})"
+            raise ConflictError(message) from error
+        self._stores.runs.put(raw)
+        fresh = parse_run(raw)
+        if fresh.status.decisions != status.decisions or fresh.status.launch != status.launch:
+            message = (
+                f"{key}: the API server did not keep status.decisions; apply the CRDs that `trainmaster crds` prints"
+            )
+            raise PrunedStatusError(message)
+        return fresh
+
+    def _stored_status(self, run: TrainingRun) -> Json:
+        raw = self._stores.runs.raw(run.metadata.key)
+        if raw is not None and raw["metadata"]["resourceVersion"] == run.metadata.resource_version:
+            status: Json = raw.get("status") or {}
+            return status
+        return run.status.to_wire()
+
+    async def create_job(self, run: TrainingRun, effect: CreateJob) -> None:
+        """Create a Job; one that exists under this name is left as it is."""
+        try:
+            raw = await self._client.post(paths.jobs(run.metadata.namespace), job_manifest(run, effect, self._settings))
+        except ApiError as error:
+            if error.status == CONFLICT and error.reason == "AlreadyExists":
+                return
+            raise
+        self._stores.jobs.put(raw, listed=False)
+
+    async def delete_job(self, run: TrainingRun, effect: DeleteJob) -> None:
+        """Ask a Job to end; it stays until its pods are gone."""
+        body = {
+            "kind": "DeleteOptions",
+            "apiVersion": "v1",
+            "propagationPolicy": "Foreground",
+            "preconditions": {"uid": effect.uid},
+        }
+        try:
+            raw = await self._client.delete(paths.job(Key(run.metadata.namespace, effect.name)), body)
+        except ApiError as error:
+            if error.status not in {CONFLICT, NOT_FOUND}:
+                raise
+            return
+        if raw.get("kind") == "Job":
+            self._stores.jobs.put(raw, listed=False)
+
+    async def emit(self, run: TrainingRun, events: Sequence[Event]) -> None:
+        """Tell Events, in the background."""
+        for event in events:
+            self._recorder.record(run, event)
+
+    def localise(self, plan: Plan) -> Plan:
+        """The plan with claims as folders of the pod."""
+        return localise(plan)
+
+
+def _observation(run: TrainingRun, *, jobs: Iterable[JobFacts], pods: Sequence[PodFacts], live: bool) -> Observation:
+    jobs = tuple(jobs)
+    return Observation(
+        run=run,
+        jobs=tuple(observe_job(job, pods) for job in jobs),
+        stray_pods=stray_launches(pods, jobs),
+        live=live,
+    )
+
+
+def merge_patch(old: Json, new: Json) -> Json:
+    """The JSON merge patch (RFC 7386) that makes `old` into `new`: lists whole, absent members as null."""
+    patch: Json = {name: None for name in old if name not in new}
+    for name, value in new.items():
+        before = old.get(name)
+        if isinstance(value, dict) and isinstance(before, dict):
+            inner = merge_patch(before, value)
+            if inner:
+                patch[name] = inner
+        elif value != before or name not in old:
+            patch[name] = value
+    return patch

@@ -1,0 +1,165 @@
+"""Leader election by a Lease: one replica acts, and stops acting before another may begin.
+
+The holder renews every `RETRY_SECONDS`. Another takes over only when it has seen the Lease unchanged for
+`DURATION_SECONDS` on its own clock. The holder counts from before it sent its last good renewal, and gives up after
+`DEADLINE_SECONDS`: the five seconds between are for clocks that tick differently. All on monotonic clocks, which go on
+while a process is stopped; a process that wakes up too late finds that it does not lead before it writes anything.
+(Durations are those of client-go's leaderelection.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from trainmaster.adapters.kubernetes import paths
+from trainmaster.adapters.kubernetes.client import ApiClient, ApiError
+from trainmaster.api.errors import TrainmasterError
+from trainmaster.api.objects import Key
+
+logger = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+
+DURATION_SECONDS: Final = 15
+DEADLINE_SECONDS: Final = 10
+RETRY_SECONDS: Final = 2
+CONFLICTS: Final = frozenset({404, 409})
+ANNOTATION_URL: Final = "trainmaster.io/report-url"
+"""Where the holder takes reports: replicas that do not lead send launchers there."""
+
+
+class LostLeadershipError(TrainmasterError):
+    """This process does not lead any more: it must not write."""
+
+
+class LeaderElector:
+    """Campaigns for one Lease, and holds it."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        *,
+        lease: Key,
+        identity: str,
+        report_url: str = "",
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._key = lease
+        self._identity = identity
+        self._report_url = report_url
+        self._monotonic = monotonic
+        self._valid_until = float("-inf")
+        self._seen: tuple[str, float] = ("", 0.0)
+        """The Lease's version, and when it was first seen."""
+        self.leader_url: str | None = None
+        """Where the present holder takes reports, as far as is known."""
+
+    @property
+    def leading(self) -> bool:
+        """Whether this process may act now."""
+        return self._monotonic() < self._valid_until
+
+    def check(self) -> None:
+        """Raise LostLeadershipError unless this process may act now."""
+        if not self.leading:
+            message = f"{self._identity} does not hold the Lease {self._key}; nothing is written"
+            raise LostLeadershipError(message)
+
+    async def acquire(self) -> None:
+        """Return when this process leads."""
+        while not await self._try():
+            await asyncio.sleep(RETRY_SECONDS * random.uniform(1.0, 1.2))  # noqa: S311 - jitter
+
+    async def hold(self) -> None:
+        """Renew for as long as that works. Raises LostLeadershipError when it does not any more."""
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            await self._try()
+            self.check()
+
+    async def release(self) -> None:
+        """Let another take over at once."""
+        if not self.leading:
+            return
+        self._valid_until = float("-inf")
+        try:
+            lease = await self._client.get(paths.lease(self._key))
+            if lease["spec"].get("holderIdentity") == self._identity:
+                await self._client.put(paths.lease(self._key), _spec(lease, {"holderIdentity": ""}))
+        except ApiError as error:
+            logger.info("the Lease %s is not released: %s; it expires", self._key, error)
+
+    async def _try(self) -> bool:
+        """One try to take or renew the Lease; whether this process leads."""
+        started = self._monotonic()
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                mine = await self._take(started)
+        except TimeoutError:
+            mine = False
+        except ApiError as error:
+            if error.status not in CONFLICTS:
+                logger.warning("the Lease %s: %s", self._key, error)
+            mine = False
+        if mine:
+            self._valid_until = started + DEADLINE_SECONDS
+        return mine
+
+    async def _take(self, started: float) -> bool:
+        try:
+            lease = await self._client.get(paths.lease(self._key))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            await self._client.post(paths.leases(self._key.namespace), self._new())
+            return True
+        version, spec = lease["metadata"]["resourceVersion"], lease.get("spec") or {}
+        self.leader_url = (lease["metadata"].get("annotations") or {}).get(ANNOTATION_URL)
+        holder = spec.get("holderIdentity") or ""
+        if self._seen[0] != version:
+            self._seen = version, started
+        expired = started - self._seen[1] > (spec.get("leaseDurationSeconds") or DURATION_SECONDS)
+        if holder not in {"", self._identity} and not expired:
+            return False
+        change: Json = {"holderIdentity": self._identity, "renewTime": _now(), "leaseDurationSeconds": DURATION_SECONDS}
+        if holder != self._identity:
+            change |= {"acquireTime": _now(), "leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1}
+            logger.info("taking the Lease %s from %r", self._key, holder)
+        lease["metadata"].setdefault("annotations", {})[ANNOTATION_URL] = self._report_url
+        await self._client.put(paths.lease(self._key), _spec(lease, change))
+        return True
+
+    def _new(self) -> Json:
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {
+                "name": self._key.name,
+                "namespace": self._key.namespace,
+                "annotations": {ANNOTATION_URL: self._report_url},
+            },
+            "spec": {
+                "holderIdentity": self._identity,
+                "leaseDurationSeconds": DURATION_SECONDS,
+                "acquireTime": _now(),
+                "renewTime": _now(),
+                "leaseTransitions": 1,
+            },
+        }
+
+
+def _spec(lease: Json, change: Json) -> Json:
+    """The Lease with parts of its spec changed; its resourceVersion makes the write conditional."""
+    return lease | {"spec": (lease.get("spec") or {}) | change}
+
+
+def _now() -> str:
+    """For people who look at the Lease: no decision reads it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,100 @@
+"""A plain informer: list in pages, then watch; whatever goes wrong, the cache catches up and says how old it is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from typing import Any, Final, Protocol
+
+from trainmaster.adapters.kubernetes.client import ApiClient, ApiError, WatchExpiredError
+
+logger = logging.getLogger(__name__)
+
+RETRY_FIRST_SECONDS: Final = 0.2
+RETRY_MAX_SECONDS: Final = 15.0
+"""Back-off of a list or watch that fails: a server that comes back must not meet all its clients at once."""
+INITIALIZING: Final = 429
+"""A kind whose definition is fresh answers so for a second or two."""
+
+
+class Cache(Protocol):
+    """What a reflector keeps up to date. Objects are parsed JSON."""
+
+    def put(self, item: dict[str, Any], *, listed: bool) -> None:
+        """Take an object: a listed one is what the server has, a watched one may be older than a known one."""
+
+    def remove(self, item: dict[str, Any]) -> None:
+        """Forget an object."""
+
+    def retain(self, uids: frozenset[str]) -> None:
+        """Forget all objects but these: a complete list has been read."""
+
+
+class Reflector:
+    """Keeps one cache equal to what the API server has of one kind."""
+
+    def __init__(self, client: ApiClient, *, path: str, cache: Cache, selector: str = "") -> None:
+        self._client = client
+        self._path = path
+        self._cache = cache
+        self._selector = selector
+        self._version = ""
+        """Where to watch from; empty: only a list can say."""
+        self.synced = asyncio.Event()
+        """A whole list has been read at least once."""
+        self.last_heard = time.monotonic()
+        """When the server last said anything, on the monotonic clock."""
+        self.restarts = 0
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        failures = 0
+        while True:
+            try:
+                if not self._version:
+                    await self._list()
+                failures = 0
+                await self._watch()
+            except WatchExpiredError as error:
+                logger.info("%s: %s; listing again", self._path, error)
+                self._version = ""
+                self.restarts += 1
+            except ApiError as error:
+                failures += 1
+                self.restarts += 1
+                await self._pause(error, failures)
+
+    async def _pause(self, error: ApiError, failures: int) -> None:
+        quiet = error.status == INITIALIZING and not self.synced.is_set()
+        logger.log(logging.DEBUG if quiet else logging.WARNING, "%s; try %d", error, failures)
+        if error.status:
+            # The server answered and refused: what it has now, only a list can say.
+            self._version = ""
+        delay = min(RETRY_MAX_SECONDS, RETRY_FIRST_SECONDS * 2 ** min(failures - 1, 10))
+        await asyncio.sleep(max(delay, error.retry_after or 0) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+
+    async def _list(self) -> None:
+        """Read all objects; a consistent read, so that it may correct newer-looking ones (a restored backup)."""
+        uids: set[str] = set()
+        version = ""
+        async for items, read_at in self._client.pages(self._path, selector=self._selector):
+            self.last_heard = time.monotonic()
+            version = read_at
+            for item in items:
+                uids.add(item["metadata"]["uid"])
+                self._cache.put(item, listed=True)
+            await asyncio.sleep(0)
+        self._cache.retain(frozenset(uids))
+        self._version = version
+        self.synced.set()
+
+    async def _watch(self) -> None:
+        async for kind, item in self._client.watch(self._path, version=self._version, selector=self._selector):
+            self.last_heard = time.monotonic()
+            if kind == "DELETED":
+                self._cache.remove(item)
+            elif kind in {"ADDED", "MODIFIED"}:
+                self._cache.put(item, listed=False)
+            self._version = item["metadata"]["resourceVersion"]

@@ -1,0 +1,236 @@
+"""What the watches have shown: runs as bytes, Jobs and pods as facts, all by the run that they belong to.
+
+Runs are kept as JSON text: five thousand of them, healed ones, take 40 MB so, and ten times that as Python objects.
+The parsed form of those in use is kept beside.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+import orjson
+from pydantic import ValidationError
+
+from trainmaster.adapters.kubernetes.observed import JobFacts, PodFacts, job_facts, pod_facts
+from trainmaster.api.errors import TrainmasterError
+from trainmaster.api.objects import Key
+from trainmaster.api.trainingrun import TrainingRun
+
+Json = dict[str, Any]
+Wake = Callable[[Key], None]
+
+PARSED: Final = 1000
+"""Runs kept in parsed form: those that report, with room; one takes some 50 KB."""
+
+
+class UnreadableRunError(TrainmasterError):
+    """A stored TrainingRun is none that this version can read."""
+
+
+def parse_run(raw: Json) -> TrainingRun:
+    """A run as the API server has it; fields that a newer version knows are ignored in spec and kept in status.
+
+    Raises:
+        UnreadableRunError: With the field that does not fit.
+    """
+    try:
+        return TrainingRun.model_validate(raw, extra="ignore")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        name = f"{raw['metadata'].get('namespace')}/{raw['metadata']['name']}"
+        found = f"{name}: {where}: {first['msg']}; got {first['input']!r}"
+        message = f"{found}: apply a manifest that `trainmaster validate` accepts"
+        raise UnreadableRunError(message) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredRun:
+    uid: str
+    version: int
+    raw: bytes
+
+
+class RunStore:
+    """TrainingRuns by key and by UID."""
+
+    def __init__(self, wake: Wake) -> None:
+        self._wake = wake
+        self._runs: dict[Key, _StoredRun] = {}
+        self._keys: dict[str, Key] = {}
+        self._parsed: OrderedDict[str, tuple[int, TrainingRun]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def keys(self) -> tuple[Key, ...]:
+        """All runs."""
+        return tuple(self._runs)
+
+    def put(self, item: Json, *, listed: bool = False) -> None:
+        """Take a run as it was listed, watched, read or answered to a write."""
+        meta = item["metadata"]
+        key, uid, version = Key(meta["namespace"], meta["name"]), meta["uid"], int(meta["resourceVersion"])
+        known = self._runs.get(key)
+        if (
+            known is not None
+            and known.uid == uid
+            and (version == known.version or (version < known.version and not listed))
+        ):
+            return
+        if known is not None and known.uid != uid:
+            self._keys.pop(known.uid, None)
+        meta.pop("managedFields", None)
+        self._runs[key] = _StoredRun(uid, version, orjson.dumps(item))
+        self._keys[uid] = key
+        self._wake(key)
+
+    def remove(self, item: Json) -> None:
+        """Forget a run that was deleted, if it is not another one by now."""
+        meta = item["metadata"]
+        self.forget(Key(meta["namespace"], meta["name"]), uid=meta["uid"])
+
+    def forget(self, key: Key, *, uid: str) -> None:
+        """Forget a run, if the name still has this UID."""
+        known = self._runs.get(key)
+        if known is not None and known.uid == uid:
+            del self._runs[key]
+            self._keys.pop(uid, None)
+            self._parsed.pop(uid, None)
+            self._wake(key)
+
+    def retain(self, uids: frozenset[str]) -> None:
+        """Forget all runs but these."""
+        for key, stored in list(self._runs.items()):
+            if stored.uid not in uids:
+                self.forget(key, uid=stored.uid)
+
+    def get(self, key: Key) -> TrainingRun | None:
+        """The newest known form of a run. Raises UnreadableRunError."""
+        stored = self._runs.get(key)
+        if stored is None:
+            return None
+        found = self._parsed.get(stored.uid)
+        if found is None or found[0] != stored.version:
+            found = stored.version, parse_run(orjson.loads(stored.raw))
+            self._parsed[stored.uid] = found
+        self._parsed.move_to_end(stored.uid)
+        while len(self._parsed) > PARSED:
+            self._parsed.popitem(last=False)
+        return found[1]
+
+    def raw(self, key: Key) -> Json | None:
+        """The stored JSON of a run."""
+        stored = self._runs.get(key)
+        if stored is None:
+            return None
+        parsed: Json = orjson.loads(stored.raw)
+        return parsed
+
+    def find(self, uid: str) -> TrainingRun | None:
+        """The newest known form of the run with this UID. Raises UnreadableRunError."""
+        key = self._keys.get(uid)
+        return self.get(key) if key is not None else None
+
+
+class Facts(Protocol):
+    """What `FactStore` needs of what it keeps."""
+
+    @property
+    def namespace(self) -> str: ...  # noqa: D102 - as the API has it
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def uid(self) -> str: ...  # noqa: D102
+    @property
+    def version(self) -> int: ...  # noqa: D102
+    @property
+    def run_uid(self) -> str: ...  # noqa: D102
+    @property
+    def run_name(self) -> str: ...  # noqa: D102
+
+
+F = TypeVar("F", bound=Facts)
+
+
+class FactStore(Generic[F]):
+    """Jobs, or pods, of all runs."""
+
+    def __init__(self, *, reduce: Callable[[Json], F], wake: Wake) -> None:
+        self._reduce = reduce
+        self._wake = wake
+        self._by_uid: dict[str, F] = {}
+        self._by_run: dict[str, dict[str, F]] = {}
+        self._by_name: dict[Key, str] = {}
+
+    def put(self, item: Json, *, listed: bool) -> None:
+        """Take an object."""
+        facts = self._reduce(item)
+        known = self._by_uid.get(facts.uid)
+        if known is not None and (facts.version == known.version or (facts.version < known.version and not listed)):
+            return
+        self._by_uid[facts.uid] = facts
+        self._by_run.setdefault(facts.run_uid, {})[facts.uid] = facts
+        self._by_name[Key(facts.namespace, facts.name)] = facts.uid
+        self._tell(facts)
+
+    def remove(self, item: Json) -> None:
+        """Forget an object that was deleted."""
+        self._forget(item["metadata"]["uid"])
+
+    def retain(self, uids: frozenset[str]) -> None:
+        """Forget all but these."""
+        for uid in [uid for uid in self._by_uid if uid not in uids]:
+            self._forget(uid)
+
+    def of_run(self, run_uid: str) -> tuple[F, ...]:
+        """Those of one run."""
+        return tuple(self._by_run.get(run_uid, {}).values())
+
+    def named(self, key: Key) -> F | None:
+        """The one with this name."""
+        uid = self._by_name.get(key)
+        return self._by_uid.get(uid) if uid is not None else None
+
+    def _forget(self, uid: str) -> None:
+        facts = self._by_uid.pop(uid, None)
+        if facts is None:
+            return
+        of_run = self._by_run[facts.run_uid]
+        del of_run[uid]
+        if not of_run:
+            del self._by_run[facts.run_uid]
+        name = Key(facts.namespace, facts.name)
+        if self._by_name.get(name) == uid:
+            del self._by_name[name]
+        self._tell(facts)
+
+    def _tell(self, facts: F) -> None:
+        if facts.run_name:
+            self._wake(Key(facts.namespace, facts.run_name))
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """All that the watches keep."""
+
+    runs: RunStore
+    jobs: FactStore[JobFacts]
+    pods: FactStore[PodFacts]
+
+
+def new_stores(wake: Wake) -> Stores:
+    """Empty stores; `wake` is told the run that a change is about."""
+    return Stores(
+        runs=RunStore(wake),
+        jobs=FactStore(reduce=job_facts, wake=wake),
+        pods=FactStore(reduce=pod_facts, wake=wake),
+    )
+
+
+def newest(facts: Iterable[PodFacts]) -> PodFacts | None:
+    """The pod that was changed last."""
+    return max(facts, key=lambda pod: pod.version, default=None)
