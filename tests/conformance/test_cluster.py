@@ -19,15 +19,17 @@ from typing import Any
 import pytest
 
 from tests.support.report_server import ReportServer, Scripted
+from tests.support.runs import T0, at, decision_of
 from trainmaster.adapters.local.cluster import LocalCluster, LocalSettings
 from trainmaster.adapters.local.state_dir import StateDir
 from trainmaster.adapters.system_clock import SystemClock
-from trainmaster.api.conditions import Outcome
+from trainmaster.api.conditions import DecisionKind, Outcome, Phase
 from trainmaster.api.labels import job_name
 from trainmaster.api.objects import Key
-from trainmaster.api.trainingrun import PlanStatus, TrainingRun
+from trainmaster.api.runrecord import RunRecordSpec
+from trainmaster.api.trainingrun import PlanStatus, TrainingRun, spec_hash
 from trainmaster.core.plan import build_plan
-from trainmaster.core.snapshot import CreateJob, DeleteJob, Event, ObservedJob
+from trainmaster.core.snapshot import CreateJob, DeleteJob, Event, ObservedJob, WriteRecord
 from trainmaster.ports.cluster import Cluster, ConflictError, Observation
 
 PATIENCE_SECONDS = 60.0
@@ -73,6 +75,34 @@ class Stage:
         name = job_name(self.run.metadata.name, uid=self.run.metadata.uid, launch=launch)
         await self.cluster.create_job(self.run, CreateJob(name=name, plan=build_plan(self.run, status)))
         return name
+
+    def record(self, **fields: Any) -> RunRecordSpec:  # noqa: ANN401 - fields of a record
+        """A record of the run's success."""
+        base: dict[str, Any] = {
+            "run_name": self.run.metadata.name,
+            "run_uid": self.run.metadata.uid,
+            "spec_hash": spec_hash(self.run),
+            "outcome": Phase.SUCCEEDED,
+            "reason": "Completed",
+            "completion_time": T0,
+            "metrics": {"val_loss": "0.25"},
+        }
+        return RunRecordSpec(**(base | fields))
+
+    async def write_record(self, record: RunRecordSpec) -> None:
+        await self.cluster.write_record(self.run, WriteRecord(name=record.name, record=record, labels=record.labels))
+
+    async def decide_record(self, record: RunRecordSpec) -> None:
+        """Write the decision to record into status: only such records are looked for."""
+        decision = decision_of(DecisionKind.RECORD, id=record.name, record=record)
+        status = self.run.status.model_copy(update={"decisions": (*self.run.status.decisions, decision)})
+        self.run = await self.cluster.write_status(self.run, status)
+
+    async def recreate(self, run: TrainingRun) -> RunRecordSpec | None:
+        """Delete the run and create this one; what that is seen to take over."""
+        await self.bench.remove(self.run)
+        self.run = await self.bench.store(run)
+        return (await self.look()).earlier
 
     async def look(self) -> Observation:
         seen = await self.cluster.observe(self.run.metadata.key, live=True)
@@ -184,6 +214,73 @@ class ClusterContract(ABC):
             await stage.cluster.emit(stage.run, [Event(type="Warning", reason="Crashed", message="once")])
             await stage.cluster.emit(stage.run, [])
             assert stage.bench.events == ["Crashed: once"]
+
+        self.play(tmp_path, python(SLEEP), story)
+
+    # -- records ------------------------------------------------------------------------------------------------------
+
+    def test_a_record_is_seen_once_it_is_written(self, tmp_path: Path) -> None:
+        async def story(stage: Stage) -> None:
+            first, second = stage.record(), stage.record(reruns=1, outcome=Phase.FAILED)
+            await stage.decide_record(first)
+            await stage.decide_record(second)
+            assert (await stage.look()).recorded == frozenset()
+            await stage.write_record(first)
+            assert (await stage.look()).recorded == {first.name}
+            await stage.write_record(second)
+            assert (await stage.look()).recorded == {first.name, second.name}
+
+        self.play(tmp_path, python(SLEEP), story)
+
+    def test_a_record_that_exists_is_left_as_it_is(self, tmp_path: Path) -> None:
+        async def story(stage: Stage) -> None:
+            first = stage.record()
+            await stage.write_record(first)
+            await stage.write_record(stage.record(metrics={"val_loss": "9"}))
+            assert await stage.recreate(python(SLEEP)) == first
+
+        self.play(tmp_path, python(SLEEP), story)
+
+    def test_a_record_outlives_its_run_and_is_found_by_one_created_again(self, tmp_path: Path) -> None:
+        async def story(stage: Stage) -> None:
+            full = stage.record(
+                reruns=12,
+                launches=31,
+                crashes=3,
+                start_time=at(-60),
+                checkpoint={"path": "31/step-5.pt", "step": 5, "sha256": "ab" * 32},
+                mlflow_run_id="c0ffee",
+            )
+            await stage.write_record(full)
+            assert (await stage.look()).earlier is None, "a run is no earlier one of itself"
+            assert await stage.recreate(python(SLEEP)) == full
+            assert await stage.recreate(python(SLEEP, suspend=True)) == full, "what is not training makes no difference"
+
+        self.play(tmp_path, python(SLEEP), story)
+
+    def test_the_newest_of_several_successes_counts(self, tmp_path: Path) -> None:
+        async def story(stage: Stage) -> None:
+            newest = stage.record(reruns=1, completion_time=at(60))
+            for record in (stage.record(), newest, stage.record(reruns=2, completion_time=at(30))):
+                await stage.write_record(record)
+            await stage.write_record(stage.record(reruns=3, completion_time=at(90), outcome=Phase.FAILED))
+            assert await stage.recreate(python(SLEEP)) == newest
+
+        self.play(tmp_path, python(SLEEP), story)
+
+    def test_nothing_is_taken_over_from_what_failed_or_was_another_training(self, tmp_path: Path) -> None:
+        async def story(stage: Stage) -> None:
+            await stage.write_record(stage.record(outcome=Phase.FAILED))
+            assert await stage.recreate(python(SLEEP)) is None
+            await stage.write_record(stage.record(rerun="one"))
+            assert await stage.recreate(python(SLEEP)) is None
+            await stage.write_record(stage.record())
+            assert await stage.recreate(python(DONE)) is None
+            assert await stage.recreate(python(SLEEP, rerunPolicy="Always")) is None
+            other = await stage.bench.store(python(SLEEP, name="other"))
+            seen = await stage.cluster.observe(other.metadata.key, live=True)
+            assert seen is not None
+            assert seen.earlier is None
 
         self.play(tmp_path, python(SLEEP), story)
 

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.support.runs import UID
 from tests.support.world import World
-from trainmaster.api.conditions import DecisionKind, DecisionState, Phase
+from trainmaster.api.conditions import SUCCEEDED, DecisionKind, DecisionState, Phase, Reason
 from trainmaster.api.trainingrun import Decision, TrainingRun, TrainingRunStatus
 from trainmaster.core import Result, Snapshot, decide
 from trainmaster.core.journal import is_open, open_decisions
-from trainmaster.core.snapshot import CreateJob, Effect
+from trainmaster.core.snapshot import CreateJob, Effect, WriteRecord
 
+ALREADY = Reason.ALREADY_TRAINED
 SETTLING_PASSES = 40
 """Passes in which a quiet world comes to rest: each launch, end and finish takes a few."""
 WAKE_UPS = 6
@@ -35,6 +37,8 @@ class WatchedOperator:
         self.fenced = fenced
         """Whether nobody acts on an older decision than the newest: only then can one pod set be promised."""
         self.committed_ids: set[str] = set()
+        self.ended: dict[int, TrainingRunStatus] = {}
+        """The status with which each rerun ended, by its number."""
 
     def look(self, *, run_age: int = 0, jobs_age: int = 0) -> Pass:
         snapshot = self.world.cached_snapshot(run_age=run_age, jobs_age=jobs_age)
@@ -62,6 +66,10 @@ class WatchedOperator:
         if isinstance(effect, CreateJob):
             assert any(d.kind == DecisionKind.LAUNCH and d.launch == effect.plan.launch for d in decisions)
             return
+        if isinstance(effect, WriteRecord):
+            assert any(d.kind == DecisionKind.RECORD and d.record == effect.record for d in decisions)
+            assert effect.name == effect.record.name
+            return
         launch = next(job.launch for job in snapshot.jobs if job.uid == effect.uid)
         ends = any(d.kind == DecisionKind.END_LAUNCH and d.launch == launch for d in decisions)
         assert ends or any(d.kind == DecisionKind.CLEAN_UP and d.launch >= launch for d in decisions)
@@ -85,6 +93,8 @@ class WatchedOperator:
         if old.phase in Phase.TERMINAL and old.observed_rerun == after.spec.rerun:
             assert (new.phase, new.completion_time) == (old.phase, old.completion_time), "I4: finished is finished"
             assert not [d for d in fresh(old, new) if d.kind == DecisionKind.LAUNCH], "I4"
+        if new.phase in Phase.TERMINAL and (old.phase, old.reruns) != (new.phase, new.reruns):
+            self.ended[new.reruns] = new
         ids = [d.id for d in new.decisions]
         assert len(ids) == len(set(ids)), "decisions have names of their own"
         if not self.world.restored:
@@ -161,8 +171,26 @@ class WatchedOperator:
         waiting = open_decisions(status, DecisionKind.ADJUST) if may_wait else ()
         assert open_decisions(status) == waiting, "every decision has come true or been overtaken"
         assert status.plan is None or status.plan.generation >= 1
+        self.check_records()
         if world.exact and self.fenced and not self.world.restored:
             assert status.crashes == world.true_crashes.get(status.reruns, 0), "each crash is counted once"
+
+    def check_records(self) -> None:
+        """Each rerun that has ended is recorded once, as it was; one that took a result over is none."""
+        world = self.world
+        ours = {record.reruns: record for record in world.records.values() if record.run_uid == UID}
+        trained = {number: status for number, status in self.ended.items() if reason_of(status) != ALREADY}
+        if world.restored:
+            # What was decided and then lost to a backup is decided again: otherwise perhaps, or not at all.
+            return
+        assert set(ours) == set(trained), "each ended rerun has a record, and nothing else has"
+        for number, status in trained.items():
+            record = ours[number]
+            assert (record.outcome, record.reason) == (status.phase, reason_of(status))
+            assert (record.completion_time, record.launches) == (status.completion_time, status.launch)
+            assert (record.rerun, record.metrics) == (status.observed_rerun, status.metrics)
+            assert not record.spec_hash or record.spec_hash in world.trained[record.rerun], "of what was trained"
+            assert record.spec_hash or record.outcome != Phase.SUCCEEDED
 
     def end_pods(self) -> bool:
         """What is to end has ended; whether that changed anything."""
@@ -178,6 +206,10 @@ class WatchedOperator:
         for uid in gone:
             world.collect(uid)
         return bool(ending or gone)
+
+
+def reason_of(status: TrainingRunStatus) -> str:
+    return next(condition.reason for condition in status.conditions if condition.type == SUCCEEDED)
 
 
 def generation_of(status: TrainingRunStatus) -> int:

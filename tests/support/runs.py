@@ -5,11 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
-from trainmaster.api.conditions import DecisionKind, DecisionState, Outcome
+from trainmaster.api.conditions import DecisionKind, DecisionState, Outcome, Phase
 from trainmaster.api.labels import job_name
 from trainmaster.api.objects import ObjectMeta
 from trainmaster.api.protocol import TerminationMessage, Verdict
-from trainmaster.api.trainingrun import Decision, PlanStatus, TrainingRun, TrainingRunSpec, TrainingRunStatus
+from trainmaster.api.runrecord import RunRecordSpec
+from trainmaster.api.trainingrun import (
+    Decision,
+    PlanStatus,
+    TrainingRun,
+    TrainingRunSpec,
+    TrainingRunStatus,
+    spec_hash,
+)
 from trainmaster.core import Result, Snapshot, decide
 from trainmaster.core.series import Point
 from trainmaster.core.snapshot import JobState, ObservedJob, TrainerState
@@ -93,6 +101,20 @@ def trainer_of(*, launch: int = 1, **fields: Field) -> TrainerState:
 def point_of(step: int, *, generation: int = 1, kind: str = "train", **metrics: float) -> Point:
     """A point of the series."""
     return Point(generation=generation, kind=kind, step=step, time=T0, metrics=metrics)
+
+
+def record_of(**fields: Field) -> RunRecordSpec:
+    """A record of the run's success, of the spec of `run_of()`."""
+    base: dict[str, Any] = {
+        "run_name": "market",
+        "run_uid": UID,
+        "spec_hash": spec_hash(run_of()),
+        "outcome": Phase.SUCCEEDED,
+        "reason": Outcome.COMPLETED,
+        "completion_time": T0,
+        "metrics": {"val_loss": "0.25"},
+    }
+    return RunRecordSpec(**(base | fields))
 
 
 def look(run: TrainingRun, *jobs: ObservedJob, now: datetime = T0, live: bool = True, **fields: Field) -> Result:

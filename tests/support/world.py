@@ -11,11 +11,22 @@ from datetime import datetime, timedelta
 from tests.support.runs import T0, UID, message_of, run_of, verdict_of
 from trainmaster.api.conditions import EXIT_CONFIGURATION, EXIT_CRASHED, EXIT_RETRY, Outcome, Reason
 from trainmaster.api.plan import Plan
-from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
+from trainmaster.api.runrecord import RunRecordSpec
+from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus, spec_hash
 from trainmaster.core import Snapshot
 from trainmaster.core.plan import awaits_plan, build_plan
+from trainmaster.core.run.records import earlier_success, unwritten
 from trainmaster.core.series import Point
-from trainmaster.core.snapshot import CreateJob, DeleteJob, Effect, JobState, ObservedJob, Owner, TrainerState
+from trainmaster.core.snapshot import (
+    CreateJob,
+    DeleteJob,
+    Effect,
+    JobState,
+    ObservedJob,
+    Owner,
+    TrainerState,
+    WriteRecord,
+)
 
 KEPT_VIEWS = 40
 """Earlier moments that a cache may still show."""
@@ -56,6 +67,7 @@ class View:
     run: TrainingRun
     jobs: tuple[ObservedJob, ...]
     pods: tuple[tuple[int, str], ...]
+    records: dict[str, RunRecordSpec]
 
 
 class World:
@@ -79,6 +91,10 @@ class World:
         self.restored = False
         """Whether status ever came back from a backup."""
         self.created: list[int] = []
+        self.records: dict[str, RunRecordSpec] = {}
+        """RunRecords by name, those of others too."""
+        self.trained: dict[str, set[str]] = {self.run.spec.rerun: {spec_hash(self.run)}}
+        """Hashes of what each value of spec.rerun stood for."""
         self.views: list[View] = []
         self.keep_view()
 
@@ -91,7 +107,8 @@ class World:
     def view(self) -> View:
         """This moment."""
         jobs = tuple(replace(job, live_pods=int(uid in self.pods)) for uid, job in self.jobs.items())
-        return View(run=self.run, jobs=jobs, pods=tuple((launch, uid) for uid, launch in self.pods.items()))
+        pods = tuple((launch, uid) for uid, launch in self.pods.items())
+        return View(run=self.run, jobs=jobs, pods=pods, records=dict(self.records))
 
     def live_snapshot(self) -> Snapshot:
         """What a look at the server shows."""
@@ -111,6 +128,8 @@ class World:
             owner=Owner(uid="study", suspended=self.owner_suspended),
             trainer=self.received,
             points=tuple(self.points.get(run.status.reruns, [])),
+            recorded=unwritten(run.status) & set(seen.records),
+            earlier=earlier_success(run, seen.records.values()) if live else None,
             live=live,
         )
 
@@ -121,6 +140,7 @@ class World:
         spec = self.run.spec.model_validate(self.run.spec.to_wire() | fields)
         metadata = self.run.metadata.model_copy(update={"generation": self.run.metadata.generation + 1})
         self._store(self.run.model_copy(update={"spec": spec, "metadata": metadata}))
+        self.trained.setdefault(spec.rerun, set()).add(spec_hash(self.run))
 
     def delete_run(self) -> None:
         """A user deletes the run; its children follow through their ownerReferences."""
@@ -149,7 +169,9 @@ class World:
 
     def execute(self, effect: Effect) -> None:
         """A create or a delete, as the API server takes it: names are unique, deletes are fenced by UID."""
-        if isinstance(effect, DeleteJob):
+        if isinstance(effect, WriteRecord):
+            self.records.setdefault(effect.name, effect.record)
+        elif isinstance(effect, DeleteJob):
             if effect.uid in self.jobs:
                 self.jobs[effect.uid] = replace(self.jobs[effect.uid], deleting=True)
         elif self.run.metadata.deletion_timestamp is None and effect.name not in {j.name for j in self.jobs.values()}:

@@ -41,6 +41,7 @@ class Reason:
     """Reasons of conditions, decisions, attempts and Events."""
 
     ACTIVE_DEADLINE_EXCEEDED: Final = "ActiveDeadlineExceeded"
+    ALREADY_TRAINED: Final = "AlreadyTrained"
     BACK_OFF: Final = "BackOff"
     COMPLETED: Final = "Completed"
     CRASH_BUDGET_EXHAUSTED: Final = "CrashBudgetExhausted"
@@ -81,6 +82,8 @@ class DecisionKind:
     """Delete what a finished run left, after `ttlSecondsAfterFinished`."""
     ADJUST: Final = "Adjust"
     """Set hyperparameters of the living training process, by a directive."""
+    RECORD: Final = "Record"
+    """Write the RunRecord that the decision carries: what is left when the run itself is gone."""
 
 
 class DecisionState:

@@ -7,6 +7,8 @@ same offline. Fields that are designed but have no code yet are in `PLANNED_FIEL
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, JsonValue
@@ -16,6 +18,7 @@ from trainmaster.api.conditions import Condition
 from trainmaster.api.hyperparameters import Scalar
 from trainmaster.api.objects import ObjectMeta
 from trainmaster.api.protocol import CheckpointManifest
+from trainmaster.api.runrecord import RunRecordSpec
 
 SOURCE_PATTERN: Final = r"^(package|pvc)://[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)+$"
 CLAIM_PATTERN: Final = r"^pvc://[a-z0-9]([a-z0-9-]*[a-z0-9])?(/[A-Za-z0-9._-]+)*$"
@@ -57,7 +60,6 @@ PLANNED_FIELDS: Final = frozenset(
         "spec.recovery.rules",
         "spec.promotion",
         "spec.notifications",
-        "spec.rerunPolicy",
         "spec.queueName",
         "spec.managedBy",
         "spec.schedule",
@@ -203,6 +205,12 @@ class TrainingRunSpec(ApiModel):
         pattern=r"^[A-Za-z0-9._-]*$",
         description="Any new value trains again from the start, under the same object.",
     )
+    rerun_policy: Literal["IfChanged", "Always"] = Field(
+        "IfChanged",
+        description="What an object does that was deleted and created again (by a GitOps tool, say). IfChanged: with "
+        "the name, training-defining fields and `rerun` of a run that has succeeded it takes over that result; "
+        "Always: it trains. Asked once, before the first launch.",
+    )
 
 
 class PlannedDirective(OpenModel):
@@ -229,6 +237,9 @@ class PlanStatus(OpenModel):
         description="Values at the rerun's start, frozen: a version with other defaults changes nothing of this rerun.",
     )
     directives: tuple[PlannedDirective, ...] = Field(default=(), description="Corrections in force.")
+    spec_hash: str = Field(
+        "", description="SHA-256 of the training-defining fields at the rerun's start: what is being trained."
+    )
 
 
 class Attempt(OpenModel):
@@ -260,6 +271,9 @@ class Decision(OpenModel):
     )
     at_step: int | None = Field(None, description="Step before which it takes effect.")
     applied_step: int | None = Field(None, description="Step before which it took effect.")
+    record: RunRecordSpec | None = Field(
+        None, description="What kind Record is to write; here until it is written, so that nothing has to wait for it."
+    )
 
 
 class Progress(OpenModel):
@@ -343,3 +357,12 @@ class TrainingRun(ApiModel):
         """The fields that define what is trained, as JSON data."""
         wire: dict[str, Any] = self.spec.to_wire()
         return {name: wire[name] for name in TRAINING_FIELDS if name in wire}
+
+
+def spec_hash(run: TrainingRun) -> str:
+    """SHA-256, in hexadecimal digits, of what is trained: equal for equal training-defining fields.
+
+    Absent fields are absent from what is hashed: a version that adds an optional field changes no hash.
+    """
+    canonical = json.dumps(run.training_fields(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()

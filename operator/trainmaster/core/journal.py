@@ -12,7 +12,9 @@ KEPT_DECISIONS = 20
 KEPT_ATTEMPTS = 10
 
 SETTLED = frozenset({DecisionState.DONE, DecisionState.VOID, DecisionState.OBSERVED})
-OURS = frozenset({DecisionKind.LAUNCH, DecisionKind.END_LAUNCH, DecisionKind.CLEAN_UP, DecisionKind.ADJUST})
+OURS = frozenset(
+    {DecisionKind.LAUNCH, DecisionKind.END_LAUNCH, DecisionKind.CLEAN_UP, DecisionKind.ADJUST, DecisionKind.RECORD}
+)
 
 
 def is_open(decision: Decision) -> bool:

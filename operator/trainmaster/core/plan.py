@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainmaster.api.hyperparameters import Scalar, effective
 from trainmaster.api.plan import Directive, HangLimits, Plan, StoragePlan
-from trainmaster.api.trainingrun import PlannedDirective, PlanStatus, TrainingRun, TrainingRunStatus
+from trainmaster.api.trainingrun import PlannedDirective, PlanStatus, TrainingRun, TrainingRunStatus, spec_hash
 
 RESTART_LEASE = 3
 """Restarts in place that a launcher may make before it hears from the operator again: enough for a bad hour while the
@@ -19,6 +19,7 @@ def first_plan(run: TrainingRun, *, generation: int) -> PlanStatus:
         base_generation=generation,
         hyperparameters={name: scalar_string(value) for name, value in sorted(values.items())},
         base_hyperparameters=values,
+        spec_hash=spec_hash(run),
     )
 
 
@@ -32,6 +33,7 @@ def without_content(plan: PlanStatus) -> PlanStatus:
         "hyperparameters": {},
         "base_hyperparameters": {},
         "directives": (),
+        "spec_hash": "",
     }
     return plan.model_copy(update=empty)
 

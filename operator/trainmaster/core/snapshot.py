@@ -9,6 +9,7 @@ from typing import Literal
 
 from trainmaster.api.plan import Plan
 from trainmaster.api.protocol import CheckpointManifest, TerminationMessage, Verdict
+from trainmaster.api.runrecord import RunRecordSpec
 from trainmaster.api.trainingrun import TrackingStatus, TrainingRun, TrainingRunStatus
 from trainmaster.core.series import Point
 
@@ -87,6 +88,10 @@ class Snapshot:
     """The run's series in this rerun, oldest first, bounded."""
     tracking: TrackingStatus | None = None
     """Where the metrics of this rerun are tracked."""
+    recorded: frozenset[str] = frozenset()
+    """Names of `core.run.records.unwritten` under which there is a RunRecord, whoever wrote it."""
+    earlier: RunRecordSpec | None = None
+    """What `core.run.records.earlier_success` found, for a run that `asks_for_earlier`."""
     live: bool = False
     """Read from the server just now, not from a cache: only then does absence prove anything."""
 
@@ -117,7 +122,16 @@ class DeleteJob:
     uid: str
 
 
-Effect = CreateJob | DeleteJob
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WriteRecord:
+    """Create a RunRecord without an owner; one that exists under this name is left as it is."""
+
+    name: str
+    record: RunRecordSpec
+    labels: Mapping[str, str]
+
+
+Effect = CreateJob | DeleteJob | WriteRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

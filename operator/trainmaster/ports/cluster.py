@@ -9,8 +9,9 @@ from typing import Protocol
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.objects import Key
 from trainmaster.api.plan import Plan
+from trainmaster.api.runrecord import RunRecordSpec
 from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
-from trainmaster.core.snapshot import CreateJob, DeleteJob, Event, ObservedJob, Owner
+from trainmaster.core.snapshot import CreateJob, DeleteJob, Event, ObservedJob, Owner, WriteRecord
 
 
 class ConflictError(TrainmasterError):
@@ -25,6 +26,13 @@ class Observation:
     jobs: tuple[ObservedJob, ...] = ()
     stray_pods: frozenset[int] = frozenset()
     owner: Owner | None = None
+    recorded: frozenset[str] = frozenset()
+    """Those of `core.run.records.unwritten(run.status)` under whose names there is a RunRecord, whoever wrote it."""
+    earlier: RunRecordSpec | None = None
+    """What `core.run.records.earlier_success` finds among the RunRecords of the run's namespace.
+
+    Asked for, from the server, only where `live` and `core.run.records.asks_for_earlier(run)`.
+    """
     live: bool = False
     """Read from the server for this call; only then does absence prove anything."""
 
@@ -50,6 +58,9 @@ class Cluster(Protocol):
 
     async def delete_job(self, run: TrainingRun, effect: DeleteJob) -> None:
         """Ask a Job to end; one that is gone or has another UID is left alone."""
+
+    async def write_record(self, run: TrainingRun, effect: WriteRecord) -> None:
+        """Create a RunRecord in the run's namespace; one that exists under this name is left as it is."""
 
     async def emit(self, run: TrainingRun, events: Sequence[Event]) -> None:
         """Tell Events; failing to is logged, never raised: they are for people."""

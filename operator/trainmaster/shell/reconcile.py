@@ -11,7 +11,7 @@ from trainmaster.api.trainingrun import TrackingStatus, TrainingRun
 from trainmaster.core import Result, Snapshot, decide
 from trainmaster.core.run.changes import write_due
 from trainmaster.core.series import Point
-from trainmaster.core.snapshot import CreateJob, Effect, TrainerState
+from trainmaster.core.snapshot import CreateJob, Effect, TrainerState, WriteRecord
 from trainmaster.ports.clock import Clock
 from trainmaster.ports.cluster import Cluster, ConflictError, Observation
 
@@ -82,6 +82,8 @@ class Reconciler:
             jobs=observation.jobs,
             stray_pods=observation.stray_pods,
             owner=observation.owner,
+            recorded=observation.recorded,
+            earlier=observation.earlier,
             trainer=self._series.trainer_state(observation.run),
             points=self._series.points(observation.run),
             tracking=self._series.tracking(observation.run),
@@ -91,6 +93,8 @@ class Reconciler:
     async def _act(self, run: TrainingRun, effect: Effect) -> None:
         if isinstance(effect, CreateJob):
             await self._cluster.create_job(run, effect)
+        elif isinstance(effect, WriteRecord):
+            await self._cluster.write_record(run, effect)
         else:
             await self._cluster.delete_job(run, effect)
 

@@ -29,6 +29,7 @@ from trainmaster.core.snapshot import ObservedJob, Owner
 LAUNCH = DecisionKind.LAUNCH
 END = DecisionKind.END_LAUNCH
 CLEAN_UP = DecisionKind.CLEAN_UP
+RECORD = DecisionKind.RECORD
 OPEN = DecisionState.RECORDED
 DONE = DecisionState.DONE
 VOID = DecisionState.VOID
@@ -84,7 +85,7 @@ def test_a_verdict_wins_over_the_end_that_came_too_late() -> None:
     assert (status.phase, status.launch_outcome, states(status)) == (
         Phase.SUCCEEDED,
         Outcome.COMPLETED,
-        [(END, 1, DONE)],
+        [(END, 1, DONE), (RECORD, 1, OPEN)],
     )
 
 

@@ -4,15 +4,16 @@ from itertools import product
 
 import pytest
 
-from tests.support.runs import T0, UID, at, decision_of, job_of, launch_open, look, run_of, status_of
+from tests.support.runs import T0, UID, at, decision_of, job_of, launch_open, look, record_of, run_of, status_of
 from trainmaster.api.conditions import DecisionKind, DecisionState, Phase
 from trainmaster.api.labels import job_name
 from trainmaster.api.trainingrun import Decision
 from trainmaster.core import Snapshot, decide
-from trainmaster.core.snapshot import CreateJob, DeleteJob, ObservedJob
+from trainmaster.core.snapshot import CreateJob, DeleteJob, ObservedJob, WriteRecord
 
 END = decision_of(DecisionKind.END_LAUNCH)
 CLEAN_UP = decision_of(DecisionKind.CLEAN_UP)
+RECORD = decision_of(DecisionKind.RECORD, record=record_of())
 FINISHED = {"phase": Phase.SUCCEEDED, "launch_outcome": "Completed", "completion_time": T0}
 
 
@@ -46,10 +47,10 @@ def test_a_clean_up_deletes_what_its_run_left_and_nothing_newer() -> None:
     assert effects == (DeleteJob(name=job_of().name, uid="job-1"),)
 
 
-@pytest.mark.parametrize("kind", [DecisionKind.LAUNCH, DecisionKind.END_LAUNCH, DecisionKind.CLEAN_UP])
+@pytest.mark.parametrize("kind", [k.kind for k in (launch_open(), END, CLEAN_UP, RECORD)])
 @pytest.mark.parametrize("state", [DecisionState.DONE, DecisionState.VOID, DecisionState.OBSERVED, "Acting"])
 def test_only_open_decisions_have_effects(*, kind: str, state: str) -> None:
-    status = status_of(decisions=(decision_of(kind, state=state),))
+    status = status_of(decisions=(decision_of(kind, state=state, record=record_of()),))
     assert look(run_of(status=status), job_of()).effects == ()
 
 
@@ -93,7 +94,7 @@ def test_an_older_open_launch_is_void_once_a_newer_one_was_seen() -> None:
 
 
 PHASES = ["", Phase.PENDING, Phase.RUNNING, Phase.SUSPENDED, Phase.SUCCEEDED, Phase.FAILED]
-OPEN = [(), (launch_open(),), (END,), (CLEAN_UP,), (launch_open(), END), (END, CLEAN_UP)]
+OPEN = [(), (launch_open(),), (END,), (CLEAN_UP,), (launch_open(), END), (END, CLEAN_UP), (RECORD, END), (RECORD,)]
 JOBS = [(), (job_of(),), (job_of("Complete"),), (job_of("Failed", exit_code=1),), (job_of(launch=2), job_of("Failed"))]
 
 
@@ -111,6 +112,8 @@ def test_every_effect_has_its_decision_in_the_status_that_was_read(
         for effect in result.effects:
             if isinstance(effect, CreateJob):
                 assert launch_open(effect.plan.launch) in decisions
+            elif isinstance(effect, WriteRecord):
+                assert RECORD in decisions
             else:
                 launch = next(job.launch for job in jobs if job.uid == effect.uid)
                 assert {d.kind for d in decisions if d.launch >= launch} & {"EndLaunch", "CleanUp"}

@@ -2,8 +2,8 @@
 
 The names are those of the fault catalogue. I1: at most one living pod set per run. I2: launches and plan generations
 never fall. I3: no Job without a run. I4: a finished run does not start again by itself. I6: spec is never changed.
-I7: every effect has its decision in committed status. I8: in a quiet world decisions come to rest. I5, promotion at
-most once, has no code yet, and so no test here.
+I7: every effect has its decision in committed status. I8: in a quiet world decisions come to rest. What has
+ended is recorded once, as it was. I5, promotion at most once, has no code yet, and so no test here.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 
 from tests.support.kstatus import kstatus
 from tests.support.operators import Pass, WatchedOperator
+from tests.support.runs import record_of
 from tests.support.world import ENDINGS, World
 from trainmaster.api.conditions import CONDITION_TYPES, Phase
 from trainmaster.api.trainingrun import TrainingRunStatus
@@ -60,7 +61,7 @@ RATES = {"": 0.001, "a": 0.002, "b": 0.003, "wrong": -1}
 """What each value of spec.rerun trains. A value that comes back with other fields, unseen in between, is not told
 from one that never went: nothing in status says what the fields were."""
 
-TROUBLES = ("backup", "limits", "kubectl", "kueue", "owner", "wrong rerun")
+TROUBLES = ("backup", "limits", "kubectl", "kueue", "owner", "wrong rerun", "trained before")
 """Some troubles end a run early, or excuse much; each example has a few of them only, so that others get far."""
 FAIR_PASSES = 4
 """Passes from a run that nobody has seen to one whose Job runs, and one more."""
@@ -92,6 +93,9 @@ class OneOperator(RuleBasedStateMachine):
         if future:
             status = TrainingRunStatus.model_validate(FUTURE_STATUS)
             self.world.write_status(self.world.run, status)
+            self.world.keep_view()
+        if "trained before" in troubles:
+            self.world.records["market-of-old-0"] = record_of(run_uid="of-old")
             self.world.keep_view()
 
     # -- the operator -------------------------------------------------------------------------------------------------

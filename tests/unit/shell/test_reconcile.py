@@ -12,10 +12,11 @@ import pytest
 from tests.support.runs import T0, UID, at, job_of, run_of, status_of, trainer_of
 from trainmaster.api.objects import Key
 from trainmaster.api.plan import Plan
+from trainmaster.api.runrecord import RunRecordSpec
 from trainmaster.api.trainingrun import TrackingStatus, TrainingRun, TrainingRunStatus
 from trainmaster.core.run.changes import QUIET_WRITE_SECONDS
 from trainmaster.core.series import Point
-from trainmaster.core.snapshot import CreateJob, DeleteJob, Event, ObservedJob, TrainerState
+from trainmaster.core.snapshot import CreateJob, DeleteJob, Event, ObservedJob, TrainerState, WriteRecord
 from trainmaster.ports.cluster import Cluster, ConflictError, Observation
 from trainmaster.shell.reconcile import RESYNC_SECONDS, Reconciler
 
@@ -35,6 +36,8 @@ class World:
         self.time = T0
         self.trainer: TrainerState | None = None
         self.tracked: TrackingStatus | None = None
+        self.records: dict[str, RunRecordSpec] = {}
+        self.earlier: RunRecordSpec | None = None
         self.log: list[str] = []
         self.events: list[Event] = []
         self.reconciler = Reconciler(cluster=self, clock=self, series=self)
@@ -81,7 +84,13 @@ class World:
         self.log.append("look" if live else "glance")
         if self.run is None:
             return None
-        return Observation(run=self.run, jobs=tuple(self.jobs), live=live or self.always_live)
+        return Observation(
+            run=self.run,
+            jobs=tuple(self.jobs),
+            recorded=frozenset(self.records),
+            earlier=self.earlier,
+            live=live or self.always_live,
+        )
 
     async def write_status(self, run: TrainingRun, status: TrainingRunStatus) -> TrainingRun:
         assert self.run is not None
@@ -108,6 +117,11 @@ class World:
         assert run.metadata.uid == UID
         self.log.append("delete")
         self.jobs = [job for job in self.jobs if job.uid != effect.uid]
+
+    async def write_record(self, run: TrainingRun, effect: WriteRecord) -> None:
+        assert run.metadata.uid == UID
+        self.log.append("record")
+        self.records[effect.name] = effect.record
 
     async def emit(self, run: TrainingRun, events: Sequence[Event]) -> None:
         assert run.metadata.uid == UID

@@ -17,12 +17,13 @@ from subprocess import Popen
 from trainmaster.adapters.local.jobs import LocalJob, load_jobs, new_job, observe_job
 from trainmaster.adapters.local.objects import ObjectStore
 from trainmaster.adapters.local.processes import ENV_LAUNCH, ENV_RUN_UID, identify, start_launcher, strays
+from trainmaster.adapters.local.records import RecordStore
 from trainmaster.adapters.local.state_dir import StateDir, StateDirError, write_atomic
 from trainmaster.api.conditions import EXIT_CONFIGURATION
 from trainmaster.api.objects import Key
 from trainmaster.api.plan import Plan
 from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
-from trainmaster.core.snapshot import CreateJob, DeleteJob, Event, Owner
+from trainmaster.core.snapshot import CreateJob, DeleteJob, Event, Owner, WriteRecord
 from trainmaster.ports.clock import Clock
 from trainmaster.ports.cluster import Observation
 from trainmaster.ports.identity import LaunchIdentity
@@ -70,6 +71,7 @@ class LocalCluster:
         self._clock = clock
         self._on_change = on_change
         self._objects = ObjectStore(state)
+        self._records = RecordStore(state)
         self._runs: dict[str, TrainingRun] = {}
         self._jobs: dict[str, LocalJob] = {}
         self._tokens: dict[str, LaunchIdentity] = {}
@@ -124,13 +126,24 @@ class LocalCluster:
         jobs = tuple(
             observe_job(job) for job in self._jobs.values() if job.run_uid == run.metadata.uid and not job.deleted
         )
-        return Observation(run=run, jobs=jobs, owner=Owner(uid=SESSION, suspended=self._interrupted), live=True)
+        return Observation(
+            run=run,
+            jobs=jobs,
+            owner=Owner(uid=SESSION, suspended=self._interrupted),
+            recorded=self._records.written(run),
+            earlier=self._records.earlier(run),
+            live=True,
+        )
 
     async def write_status(self, run: TrainingRun, status: TrainingRunStatus) -> TrainingRun:
         """Write a whole status; raises ConflictError."""
         fresh = self._objects.write_status(run, status)
         self._runs[fresh.metadata.uid] = fresh
         return fresh
+
+    async def write_record(self, run: TrainingRun, effect: WriteRecord) -> None:
+        """Write a RunRecord; raises StateDirError."""
+        self._records.write(effect.record, namespace=run.metadata.namespace, now=self._clock.now())
 
     async def emit(self, run: TrainingRun, events: Sequence[Event]) -> None:
         """Append to the run's list of events, and tell whoever watches."""

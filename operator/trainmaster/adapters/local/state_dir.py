@@ -48,6 +48,11 @@ class StateDir:
         return self.root / "objects"
 
     @property
+    def records(self) -> Path:
+        """RunRecords as JSON."""
+        return self.root / "records"
+
+    @property
     def series(self) -> Path:
         """What launchers reported."""
         return self.root / "series"

@@ -11,13 +11,14 @@ from trainmaster.api.trainingrun import CheckpointStatus, Decision, PlanStatus, 
 from trainmaster.core.journal import open_decisions, settle
 from trainmaster.core.plan import awaits_plan
 from trainmaster.core.run.deadlines import seconds_between
+from trainmaster.core.run.records import settle_records
 from trainmaster.core.snapshot import ObservedJob, Snapshot, TrainerState
 
 
 def absorb(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> TrainingRunStatus:
     """Status that knows what the snapshot knows."""
     status = _catch_up(snapshot, status, now)
-    status = _settle_launches(snapshot, status)
+    status = settle_records(snapshot, _settle_launches(snapshot, status))
     job = current_job(snapshot, status)
     if job is not None and status.launch_outcome is None:
         status = _timing(job, status, now)

@@ -20,6 +20,7 @@ from trainmaster.core.plan import awaits_plan, first_plan, without_content
 from trainmaster.core.run.absorb import current_job, new_launch
 from trainmaster.core.run.deadlines import backs_off, exceeded, expiry, is_quick, seconds_between
 from trainmaster.core.run.outcome import Ending, classify, verdict_of
+from trainmaster.core.run.records import asks_for_earlier, decide_record, taken_over
 from trainmaster.core.run.standing import Standing, terminal_standing
 from trainmaster.core.snapshot import ObservedJob, Snapshot, TrainerState
 
@@ -190,16 +191,22 @@ def _charge(status: TrainingRunStatus, ending: Ending, *, told: bool) -> dict[st
 
 def _after(snapshot: Snapshot, status: TrainingRunStatus, *, ending: Ending, now: datetime) -> Course:
     if ending.kind in {"Succeeded", "Failed", "Unknown"}:
-        return _finish(status, ending, now)
+        return _finish(snapshot, status, ending=ending, now=now)
     budget = snapshot.run.spec.recovery.budgets.crashes
     if ending.kind == "Crashed" and status.crashes > budget:
         message = f"{status.crashes} crashes, {budget} allowed; the last one: {ending.message}"
         exhausted = Ending(kind="Failed", reason=Reason.CRASH_BUDGET_EXHAUSTED, message=message)
-        return _finish(status, exhausted, now)
+        return _finish(snapshot, status, ending=exhausted, now=now)
     return steer(snapshot, status, now)
 
 
-def _finish(status: TrainingRunStatus, ending: Ending, now: datetime) -> Course:
+def _finish(snapshot: Snapshot, status: TrainingRunStatus, *, ending: Ending, now: datetime) -> Course:
+    """End the run, and have it recorded."""
+    course = _end(status, ending, now)
+    return replace(course, status=decide_record(snapshot, course.status, now=now))
+
+
+def _end(status: TrainingRunStatus, ending: Ending, now: datetime) -> Course:
     status = _overtake(status, DecisionKind.LAUNCH, DecisionKind.ADJUST)
     update = {
         "phase": ending.kind,
@@ -262,6 +269,9 @@ def _steer_idle(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) ->
         return Course(status=status, standing=Standing(phase=Phase.PENDING, reason=Reason.BACK_OFF, message=message))
     if not snapshot.live:
         return Course(status=status, standing=Standing(phase=Phase.PENDING, reason=Reason.STARTING), look_live=True)
+    if snapshot.earlier is not None and asks_for_earlier(run.model_copy(update={"status": status})):
+        status = status.model_copy(update={"metrics": dict(snapshot.earlier.metrics)})
+        return _end(status, taken_over(snapshot.earlier), now)
     return _launch(snapshot, status, now)
 
 
@@ -288,7 +298,7 @@ def _launch(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> Cou
     try:
         plan = first_plan(snapshot.run, generation=_next_generation(snapshot, status))
     except ValidationError as error:
-        return _finish(status, _invalid(error), now)
+        return _finish(snapshot, status, ending=_invalid(error), now=now)
     update = new_launch(number, now)
     if status.plan is None or awaits_plan(status):
         attempt = Attempt(number=plan.generation, cause=cause, start_time=now, launch=number)

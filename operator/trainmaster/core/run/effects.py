@@ -12,14 +12,16 @@ from trainmaster.api.labels import job_name
 from trainmaster.api.trainingrun import Decision, TrainingRunStatus
 from trainmaster.core.journal import is_open
 from trainmaster.core.plan import build_plan
-from trainmaster.core.snapshot import CreateJob, DeleteJob, Effect, ObservedJob, Snapshot
+from trainmaster.core.snapshot import CreateJob, DeleteJob, Effect, ObservedJob, Snapshot, WriteRecord
 
 
 def effects_of(snapshot: Snapshot, status: TrainingRunStatus) -> tuple[Effect, ...]:
     """Effects of the decisions that are open in the committed status and in the new one."""
     still_open = {d.id for d in status.decisions if is_open(d)}
     committed = [d for d in snapshot.run.status.decisions if is_open(d) and d.id in still_open]
-    return tuple(effect for decision in committed for effect in _effects(snapshot, status, decision))
+    effects = [effect for decision in committed for effect in _effects(snapshot, status, decision)]
+    # A record that cannot be written must not keep Jobs from being created or ended: it comes last.
+    return tuple(sorted(effects, key=lambda effect: isinstance(effect, WriteRecord)))
 
 
 def _effects(snapshot: Snapshot, status: TrainingRunStatus, decision: Decision) -> list[Effect]:
@@ -30,6 +32,8 @@ def _effects(snapshot: Snapshot, status: TrainingRunStatus, decision: Decision) 
             return _deletions(job for job in snapshot.own_jobs if job.launch == decision.launch)
         case DecisionKind.CLEAN_UP:
             return _deletions(job for job in snapshot.own_jobs if job.launch <= decision.launch)
+        case DecisionKind.RECORD if decision.record is not None:
+            return [WriteRecord(name=decision.record.name, record=decision.record, labels=decision.record.labels)]
         case _:
             return []
 

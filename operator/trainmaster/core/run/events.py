@@ -13,7 +13,9 @@ from trainmaster.core.snapshot import Event
 def events_of(before: TrainingRunStatus, after: TrainingRunStatus, standing: Standing) -> tuple[Event, ...]:
     """Events of one step; they are sent only after the status that they tell of is committed."""
     known = {d.id for d in before.decisions}
-    events = [_decision_event(d) for d in after.decisions if d.id not in known]
+    # That a run has ended is told below; that it is also written down is no second piece of news.
+    new = [d for d in after.decisions if d.id not in known and d.kind != DecisionKind.RECORD]
+    events = [_decision_event(d) for d in new]
     if before.phase != after.phase and after.phase in Phase.TERMINAL | {Phase.RUNNING, Phase.SUSPENDED}:
         bad = after.phase in {Phase.FAILED, Phase.UNKNOWN}
         kind: Literal["Normal", "Warning"] = "Warning" if bad else "Normal"
