@@ -5,6 +5,7 @@ The desk answers from committed status only: a replica that lost its lease can s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -52,12 +53,16 @@ class ReportDesk:
         find_run: Callable[[str], TrainingRun | None],
         localise: Callable[[Plan], Plan],
         on_report: Callable[[TrainingRun], None],
+        on_quiet_report: Callable[[TrainingRun], None] | None = None,
     ) -> None:
+        """`on_quiet_report` is called, if given, in place of `on_report` for reports whose news can wait."""
         self._series = series
         self._clock = clock
         self._find_run = find_run
         self._localise = localise
         self._on_report = on_report
+        self._on_quiet_report = on_quiet_report or on_report
+        self._plans: dict[str, tuple[TrainingRun, Plan]] = {}
         self._headers: dict[str, Header] = {}
         self._tracking: dict[tuple[str, int], TrackingStatus] = {}
 
@@ -69,11 +74,28 @@ class ReportDesk:
         lost = self._series.have_seq(uid, report.launch) < (report.after_seq or 0)
         entries = () if lost else report.entries
         have_seq = self._series.take(uid, rerun=status.reruns, launch=report.launch, entries=entries)
+        before = self._headers.get(uid)
         self._note(report)
-        self._on_report(run)
-        return Reply(
-            have_seq=have_seq, plan=self._localise(build_plan(run, status)), next_report_seconds=REPORT_SECONDS
-        )
+        tell = self._on_quiet_report if before is not None and is_quiet(report, before.report) else self._on_report
+        tell(run)
+        return Reply(have_seq=have_seq, plan=self._plan(run), next_report_seconds=REPORT_SECONDS)
+
+    def forget(self, uid: str) -> None:
+        """Forget a run that is gone, or has been finished for so long that nobody asks; its series is the store's."""
+        self._headers.pop(uid, None)
+        self._plans.pop(uid, None)
+        for key in [key for key in self._tracking if key[0] == uid]:
+            del self._tracking[key]
+
+    def _plan(self, run: TrainingRun) -> Plan:
+        """The plan in force; made once for each stored version of the run, not for each report."""
+        uid = run.metadata.uid
+        known = self._plans.get(uid)
+        if known is not None and known[0] is run:
+            return known[1]
+        plan = self._localise(build_plan(run, run.status))
+        self._plans[uid] = (run, plan)
+        return plan
 
     def check_protocol(self, version: int) -> None:
         """Raise RefusedError for a version of the protocol that is not spoken here."""
@@ -144,6 +166,15 @@ class ReportDesk:
     def tracked(self, uid: str, *, rerun: int, where: TrackingStatus) -> None:
         """Note where the metrics of a rerun are tracked."""
         self._tracking[uid, rerun] = where
+
+
+def is_quiet(report: Report, before: Report) -> bool:
+    """Whether a report only goes on as the one before did: same launch, plan and phase, finite points, no events."""
+    if (report.launch, report.generation, report.phase) != (before.launch, before.generation, before.phase):
+        return False
+    return all(
+        entry.type == EntryType.POINT and all(map(math.isfinite, entry.metrics.values())) for entry in report.entries
+    )
 
 
 def _recalled(run: TrainingRun, entries: Sequence[Entry]) -> Report:

@@ -118,26 +118,33 @@ class MemorySeriesStore:
     """A `SeriesStore` that forgets everything when its process ends: for tests and for trying things."""
 
     def __init__(self) -> None:
-        self._series: dict[tuple[str, int], Series] = {}
+        self._runs: dict[str, dict[int, Series]] = {}
+        """By UID and rerun."""
 
     def take(self, uid: str, *, rerun: int, launch: int, entries: Sequence[Entry]) -> int:
         """Keep entries; see `SeriesStore.take`."""
-        series = self._series.setdefault((uid, rerun), Series())
+        series = self._runs.setdefault(uid, {}).setdefault(rerun, Series())
         for entry in series.fresh(launch, entries):
             series.keep(launch, entry)
         return series.have_seq(launch)
 
     def have_seq(self, uid: str, launch: int) -> int:
         """The number up to which all entries of the launch are kept."""
-        return max((series.have_seq(launch) for (of, _), series in self._series.items() if of == uid), default=0)
+        return max((series.have_seq(launch) for series in self._runs.get(uid, {}).values()), default=0)
+
+    def forget(self, uid: str) -> None:
+        """Forget a run that is gone, and all that was told of it."""
+        self._runs.pop(uid, None)
+
+    def _of(self, uid: str, rerun: int) -> Series:
+        return self._runs.get(uid, {}).get(rerun) or Series()
 
     def entries(
         self, uid: str, *, rerun: int, launch: int | None = None, entry_type: str | None = None
     ) -> tuple[Entry, ...]:
         """Entries that are no points, by (launch, number)."""
-        series = self._series.get((uid, rerun), Series())
-        return series.entries(launch=launch, entry_type=entry_type)
+        return self._of(uid, rerun).entries(launch=launch, entry_type=entry_type)
 
     def points(self, uid: str, *, rerun: int, kind: Kind) -> tuple[Point, ...]:
         """Points of one kind, by (step, generation)."""
-        return self._series.get((uid, rerun), Series()).points(kind)
+        return self._of(uid, rerun).points(kind)
