@@ -13,6 +13,7 @@ from trainmaster.cli.crds import crds
 from trainmaster.cli.demo import demo
 from trainmaster.cli.exits import EXIT_INTERRUPTED, EXIT_REFUSED
 from trainmaster.cli.local import app as local_app
+from trainmaster.cli.operator import operator
 from trainmaster.cli.output import printable, stderr
 from trainmaster.cli.selftest import selftest
 from trainmaster.cli.status import status
@@ -61,6 +62,7 @@ app.command("validate", rich_help_panel="Manifests")(validate)
 app.command("crds", rich_help_panel="Manifests")(crds)
 app.add_typer(local_app, name="local", rich_help_panel="Training")
 app.command("demo", rich_help_panel="Training")(demo)
+app.command("operator", rich_help_panel="Training")(operator)
 app.command("selftest", rich_help_panel="This installation")(selftest)
 app.command("status", rich_help_panel="This installation")(status)
 

@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import aiohttp
 import orjson
@@ -83,7 +83,7 @@ class ApiClient:
         self._headers = self._connection.headers()
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> ApiClient:
+    async def __aenter__(self) -> Self:
         context = self._connection.ssl_context()
         connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=context if context is not None else True)
         self._session = aiohttp.ClientSession(
@@ -162,7 +162,7 @@ class ApiClient:
                         raise _watch_error(event["object"])
                     yield event["type"], event["object"]
         except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
-            raise _unreachable(f"watch {path}", error) from error
+            raise _unreachable("WATCH", path, error) from error
 
     @property
     def _open(self) -> aiohttp.ClientSession:
@@ -210,7 +210,7 @@ class ApiClient:
                 parsed: Json = orjson.loads(raw)
                 return parsed
         except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
-            raise _unreachable(f"{method} {path}", error) from error
+            raise _unreachable(method, path, error) from error
         finally:
             if self._on_request is not None:
                 self._on_request(method, status, time.monotonic() - started)
@@ -260,6 +260,7 @@ def _watch_error(status: Json) -> TrainmasterError:
     return ApiError(status=code, reason=str(status.get("reason") or ""), message=f"watch: {code} {message}")
 
 
-def _unreachable(what: str, error: Exception) -> ApiError:
+def _unreachable(method: str, path: str, error: Exception) -> ApiError:
     said = str(error) or type(error).__name__
-    return ApiError(status=0, reason="Unreachable", message=f"{what}: the API server does not answer: {said}")
+    message = f"{method} {path}: the API server does not answer: {said}"
+    return ApiError(status=0, reason="Unreachable", message=message)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from trainmaster.adapters.kubernetes import paths
@@ -20,12 +21,14 @@ from trainmaster.adapters.kubernetes.observed import (
 )
 from trainmaster.adapters.kubernetes.store import Stores, parse_run
 from trainmaster.api.errors import TrainmasterError
-from trainmaster.api.labels import LABEL_RUN_UID, job_name
+from trainmaster.api.labels import API_VERSION, LABEL_RUN_UID, job_name
 from trainmaster.api.objects import Key
 from trainmaster.api.plan import Plan
+from trainmaster.api.runrecord import RunRecordSpec
 from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
 from trainmaster.core.journal import is_open
-from trainmaster.core.snapshot import CreateJob, DeleteJob, Event
+from trainmaster.core.run.records import asks_for_earlier, earlier_success, unwritten
+from trainmaster.core.snapshot import CreateJob, DeleteJob, Event, WriteRecord
 from trainmaster.ports.cluster import ConflictError, Observation
 from trainmaster.ports.identity import LaunchIdentity
 
@@ -58,7 +61,7 @@ class KubernetesCluster:
         if run is None:
             return None
         jobs, pods = self._stores.jobs.of_run(run.metadata.uid), self._stores.pods.of_run(run.metadata.uid)
-        return _observation(run, jobs=jobs, pods=pods, live=False)
+        return self._observation(run, jobs=jobs, pods=pods)
 
     async def _look(self, key: Key) -> Observation | None:
         """The run, the Jobs that may exist and its pods, from the server.
@@ -79,7 +82,31 @@ class KubernetesCluster:
         run = parse_run(raw)
         found = await asyncio.gather(*(self._job(key.namespace, name) for name in self._names(run)))
         jobs = [job for job in found if job is not None]
-        return _observation(run, jobs=jobs, pods=await self._pods(run, jobs), live=True)
+        observation = self._observation(run, jobs=jobs, pods=await self._pods(run, jobs))
+        return replace(observation, live=True, earlier=await self._earlier(run))
+
+    def _observation(self, run: TrainingRun, *, jobs: Sequence[JobFacts], pods: Sequence[PodFacts]) -> Observation:
+        return Observation(
+            run=run,
+            jobs=tuple(observe_job(job, pods) for job in jobs),
+            stray_pods=stray_launches(pods, jobs),
+            recorded=self._stores.records.there(run.metadata.namespace, unwritten(run.status)),
+        )
+
+    async def _earlier(self, run: TrainingRun) -> RunRecordSpec | None:
+        """The result that a run takes over; the index says which records to read."""
+        if not asks_for_earlier(run):
+            return None
+        found = []
+        for key in self._stores.records.successes(run):
+            try:
+                raw = await self._client.get(paths.record(key))
+            except ApiError as error:
+                if error.status != NOT_FOUND:
+                    raise
+                continue
+            found.append(RunRecordSpec.model_validate(raw["spec"]))
+        return earlier_success(run, found)
 
     def _names(self, run: TrainingRun) -> list[str]:
         uid, status = run.metadata.uid, run.status
@@ -128,7 +155,7 @@ class KubernetesCluster:
         # The Job's owner, not the pod's labels: those anyone may write who may create pods.
         if job is None or job.uid != pod.job_uid or not job.run_uid or not job.launch:
             return None
-        return LaunchIdentity(run_uid=job.run_uid, launch=job.launch)
+        return LaunchIdentity(run_uid=job.run_uid, launch=job.launch, namespace=namespace, pod_uid=uid)
 
     async def _pod(self, namespace: str, name: str) -> PodFacts | None:
         try:
@@ -156,9 +183,7 @@ class KubernetesCluster:
         self._stores.runs.put(raw)
         fresh = parse_run(raw)
         if fresh.status.decisions != status.decisions or fresh.status.launch != status.launch:
-            message = (
-                f"{key}: the API server did not keep status.decisions; apply the CRDs that `trainmaster crds` prints"
-            )
+            message = f"{key}: the API server did not keep status.decisions: apply what `trainmaster crds` prints"
             raise PrunedStatusError(message)
         return fresh
 
@@ -196,6 +221,23 @@ class KubernetesCluster:
         if raw.get("kind") == "Job":
             self._stores.jobs.put(raw, listed=False)
 
+    async def write_record(self, run: TrainingRun, effect: WriteRecord) -> None:
+        """Create a RunRecord; one that exists under this name is left as it is."""
+        namespace = run.metadata.namespace
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": "RunRecord",
+            "metadata": {"name": effect.name, "namespace": namespace, "labels": dict(effect.labels)},
+            "spec": effect.record.to_wire(),
+        }
+        try:
+            raw = await self._client.post(paths.records(namespace), body)
+        except ApiError as error:
+            if error.status != CONFLICT:
+                raise
+            raw = await self._client.get(paths.record(Key(namespace, effect.name)))
+        self._stores.records.put(raw)
+
     async def emit(self, run: TrainingRun, events: Sequence[Event]) -> None:
         """Tell Events, in the background."""
         for event in events:
@@ -204,16 +246,6 @@ class KubernetesCluster:
     def localise(self, plan: Plan) -> Plan:
         """The plan with claims as folders of the pod."""
         return localise(plan)
-
-
-def _observation(run: TrainingRun, *, jobs: Iterable[JobFacts], pods: Sequence[PodFacts], live: bool) -> Observation:
-    jobs = tuple(jobs)
-    return Observation(
-        run=run,
-        jobs=tuple(observe_job(job, pods) for job in jobs),
-        stray_pods=stray_launches(pods, jobs),
-        live=live,
-    )
 
 
 def merge_patch(old: Json, new: Json) -> Json:

@@ -84,11 +84,12 @@ class EventRecorder:
         if not count:
             try:
                 await self._client.post(paths.events(key.namespace), body)
-                self._note(key, 1)
-                return
             except ApiError as error:
                 if error.status != ALREADY_EXISTS:
                     raise
+            else:
+                self._note(key, 1)
+                return
             count = int((await self._client.get(paths.event(key))).get("count") or 1)
         try:
             await self._client.patch(paths.event(key), {"count": count + 1, "lastTimestamp": body["lastTimestamp"]})

@@ -74,7 +74,9 @@ class LeaderElector:
 
     async def acquire(self) -> None:
         """Return when this process leads."""
-        while not await self._try():
+        while True:
+            if await self._try():
+                return
             await asyncio.sleep(RETRY_SECONDS * random.uniform(1.0, 1.2))  # noqa: S311 - jitter
 
     async def hold(self) -> None:

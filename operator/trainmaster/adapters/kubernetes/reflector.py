@@ -37,7 +37,7 @@ class Reflector:
 
     def __init__(self, client: ApiClient, *, path: str, cache: Cache, selector: str = "") -> None:
         self._client = client
-        self._path = path
+        self.path = path
         self._cache = cache
         self._selector = selector
         self._version = ""
@@ -58,7 +58,7 @@ class Reflector:
                 failures = 0
                 await self._watch()
             except WatchExpiredError as error:
-                logger.info("%s: %s; listing again", self._path, error)
+                logger.info("%s: %s; listing again", self.path, error)
                 self._version = ""
                 self.restarts += 1
             except ApiError as error:
@@ -79,7 +79,7 @@ class Reflector:
         """Read all objects; a consistent read, so that it may correct newer-looking ones (a restored backup)."""
         uids: set[str] = set()
         version = ""
-        async for items, read_at in self._client.pages(self._path, selector=self._selector):
+        async for items, read_at in self._client.pages(self.path, selector=self._selector):
             self.last_heard = time.monotonic()
             version = read_at
             for item in items:
@@ -91,7 +91,7 @@ class Reflector:
         self.synced.set()
 
     async def _watch(self) -> None:
-        async for kind, item in self._client.watch(self._path, version=self._version, selector=self._selector):
+        async for kind, item in self._client.watch(self.path, version=self._version, selector=self._selector):
             self.last_heard = time.monotonic()
             if kind == "DELETED":
                 self._cache.remove(item)

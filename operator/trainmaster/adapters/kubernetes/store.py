@@ -7,7 +7,7 @@ The parsed form of those in use is kept beside.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -15,6 +15,7 @@ import orjson
 from pydantic import ValidationError
 
 from trainmaster.adapters.kubernetes.observed import JobFacts, PodFacts, job_facts, pod_facts
+from trainmaster.adapters.kubernetes.records import RecordIndex
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.objects import Key
 from trainmaster.api.trainingrun import TrainingRun
@@ -220,6 +221,7 @@ class Stores:
     runs: RunStore
     jobs: FactStore[JobFacts]
     pods: FactStore[PodFacts]
+    records: RecordIndex
 
 
 def new_stores(wake: Wake) -> Stores:
@@ -228,9 +230,5 @@ def new_stores(wake: Wake) -> Stores:
         runs=RunStore(wake),
         jobs=FactStore(reduce=job_facts, wake=wake),
         pods=FactStore(reduce=pod_facts, wake=wake),
+        records=RecordIndex(),
     )
-
-
-def newest(facts: Iterable[PodFacts]) -> PodFacts | None:
-    """The pod that was changed last."""
-    return max(facts, key=lambda pod: pod.version, default=None)

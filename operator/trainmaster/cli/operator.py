@@ -1,0 +1,154 @@
+"""`trainmaster operator`: the controller, in a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from trainmaster.cli.exits import EXIT_REFUSED
+from trainmaster.cli.output import printable, stderr
+
+CLUSTER = "Cluster"
+REPORTS = "Reports"
+PROCESS = "Process"
+
+
+def operator(  # noqa: PLR0913 - each is a flag
+    *,
+    trainer_image: Annotated[
+        str, typer.Option(envvar="TRAINMASTER_TRAINER_IMAGE", help="Image of the trainer.", rich_help_panel=CLUSTER)
+    ],
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--namespace",
+            "-n",
+            envvar="TRAINMASTER_NAMESPACES",
+            help="Namespace to serve; may be repeated. All of them when none is given.",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
+    leader_elect: Annotated[
+        bool,
+        typer.Option(
+            envvar="TRAINMASTER_LEADER_ELECT",
+            help="Let a Lease decide which replica acts. Without it, never run two.",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = True,
+    lease_namespace: Annotated[
+        str,
+        typer.Option(
+            envvar="TRAINMASTER_LEASE_NAMESPACE",
+            help="Namespace of the Lease; the service account's own by default.",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = "",
+    report_url: Annotated[
+        str,
+        typer.Option(
+            envvar="TRAINMASTER_REPORT_URL_OF_OPERATOR",
+            help="Where launchers report to; this host by default.",
+            rich_help_panel=REPORTS,
+        ),
+    ] = "",
+    report_bind: Annotated[
+        str, typer.Option(envvar="TRAINMASTER_REPORT_BIND", help="Address to take reports at.", rich_help_panel=REPORTS)
+    ] = "0.0.0.0:8443",
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="TRAINMASTER_TLS_CERT", help="Certificate of the report server, PEM.", rich_help_panel=REPORTS
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(envvar="TRAINMASTER_TLS_KEY", help="Its key, PEM.", rich_help_panel=REPORTS)
+    ] = None,
+    ca_file: Annotated[
+        str,
+        typer.Option(
+            envvar="TRAINMASTER_CA_FILE", help="Path of its CA in the trainer's image.", rich_help_panel=REPORTS
+        ),
+    ] = "",
+    insecure_reports: Annotated[
+        bool,
+        typer.Option(
+            envvar="TRAINMASTER_INSECURE_REPORTS",
+            help="Take reports over plain http: tokens travel readable. For tests only.",
+            rich_help_panel=REPORTS,
+        ),
+    ] = False,
+    health_bind: Annotated[
+        str,
+        typer.Option(
+            envvar="TRAINMASTER_HEALTH_BIND", help="Address of /healthz, /readyz, /metrics.", rich_help_panel=PROCESS
+        ),
+    ] = "0.0.0.0:8080",
+    workers: Annotated[
+        int,
+        typer.Option(min=1, max=64, envvar="TRAINMASTER_WORKERS", help="Reconciles at once.", rich_help_panel=PROCESS),
+    ] = 8,
+    log_format: Annotated[
+        Literal["json", "text"],
+        typer.Option(envvar="TRAINMASTER_LOG_FORMAT", help="How log lines look.", rich_help_panel=PROCESS),
+    ] = "json",
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        typer.Option(envvar="TRAINMASTER_LOG_LEVEL", help="Which of them are told.", rich_help_panel=PROCESS),
+    ] = "info",
+) -> None:
+    """Run the operator: watch TrainingRuns, make Jobs of them, keep them healthy.
+
+    In a pod it uses the pod's service account, elsewhere $KUBECONFIG. The kinds must be there already:
+
+      trainmaster crds | kubectl apply -f -
+
+      trainmaster selftest --cluster                 what is missing, permissions included
+
+    It ends with 0 on SIGTERM, and with 1 when it loses the Lease or its watches: let Kubernetes start it again.
+    """
+    from trainmaster.adapters.kubernetes.connection import load_connection  # noqa: PLC0415 - imports kopf
+    from trainmaster.shell.operator.logs import set_up_logs  # noqa: PLC0415
+    from trainmaster.shell.operator.process import OperatorProcess  # noqa: PLC0415
+    from trainmaster.shell.operator.settings import OperatorSettings  # noqa: PLC0415
+
+    if (tls_cert is None) != (tls_key is None) or (tls_cert is None and not insecure_reports):
+        _refuse("give --tls-cert and --tls-key, or --insecure-reports for a test")
+    set_up_logs(json_lines=log_format == "json", level=log_level)
+    report_host, report_port = _address(report_bind, option="--report-bind")
+    health_host, health_port = _address(health_bind, option="--health-bind")
+    scheme = "https" if tls_cert else "http"
+    settings = OperatorSettings(
+        identity=os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}",
+        image=trainer_image,
+        report_url=report_url or f"{scheme}://{socket.gethostname()}:{report_port}/v1/reports",
+        namespaces=tuple(namespace or ()),
+        report_host=report_host,
+        report_port=report_port,
+        certificate=tls_cert,
+        key=tls_key,
+        ca_file=ca_file,
+        health_host=health_host,
+        health_port=health_port,
+        workers=workers,
+        elect=leader_elect,
+        lease_namespace=lease_namespace,
+    )
+    asyncio.run(OperatorProcess(settings, load=load_connection).run())
+
+
+def _address(text: str, *, option: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        _refuse(f"{option} is {text!r}, expected HOST:PORT, for example 0.0.0.0:8443")
+    return host, int(port)
+
+
+def _refuse(message: str) -> None:
+    stderr().print(f"error: {printable(message)}", style="bold red")
+    raise typer.Exit(EXIT_REFUSED)

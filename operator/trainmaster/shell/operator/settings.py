@@ -1,0 +1,40 @@
+"""What an administrator says to the operator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+WORKERS = 8
+"""Reconciles at once: each waits for the API server most of its time; more would only lengthen its queue."""
+HEALTH_PORT = 8080
+REPORT_PORT = 8443
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OperatorSettings:
+    """Settings of one operator process."""
+
+    identity: str
+    """Name of this replica: the pod's name."""
+    image: str
+    """Image of the trainer."""
+    report_url: str
+    """Where launchers find the report server."""
+    namespaces: tuple[str, ...] = ()
+    """Namespaces that are served; none: all of them."""
+    report_host: str = "0.0.0.0"  # noqa: S104 - pods of the cluster report to it
+    report_port: int = REPORT_PORT
+    certificate: Path | None = None
+    """The report server's certificate, with `key`; without them it speaks plain http."""
+    key: Path | None = None
+    ca_file: str = ""
+    """Path of its CA in the trainer's image."""
+    health_host: str = "0.0.0.0"  # noqa: S104 - the kubelet and Prometheus ask
+    health_port: int = HEALTH_PORT
+    workers: int = WORKERS
+    elect: bool = True
+    """Whether a Lease decides which replica acts."""
+    lease_namespace: str = ""
+    """Namespace of the Lease; empty: the service account's own."""
+    lease_name: str = "trainmaster"
