@@ -117,6 +117,11 @@ class Shell:
             return {}
         return status
 
+    def records(self, name: str) -> list[Wire]:
+        """The records of a run, of whatever UID, in order of their names."""
+        stored = [json.loads(path.read_text()) for path in sorted((self.state / "records" / "default").glob("*.json"))]
+        return [record for record in stored if record["spec"]["runName"] == name]
+
     def log(self, name: str) -> str:
         """Output of all launches of a run."""
         uid = self.object(name)["metadata"]["uid"]

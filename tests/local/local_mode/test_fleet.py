@@ -220,7 +220,7 @@ def test_mode_observe_writes_down_what_it_would_do_and_does_nothing(fleet: Fleet
 def test_mode_off_looks_for_nothing(fleet: Fleet) -> None:
     status = fleet.status("off")
     assert status["phase"] == "Succeeded"
-    assert [d["kind"] for d in status["decisions"]] == ["Launch"]
+    assert [d["kind"] for d in status["decisions"]] == ["Launch", "Record"]
     assert "health" not in status
 
 

@@ -52,6 +52,13 @@ def history(shell: Shell) -> list[tuple[str, int, float]]:
         ).fetchall()
 
 
+def delete(shell: Shell, name: str) -> str:
+    """Delete a run, as a user of local mode can; its UID."""
+    uid = str(shell.object(name)["metadata"]["uid"])
+    (shell.state / "objects" / "default" / f"{name}.json").unlink()
+    return uid
+
+
 def test_unreachable_tracking_then_done_then_changed_then_run_anew(shell: Shell) -> None:
     file = shell.manifest("count", COUNT, hyperparameters={"factor": 1})
 
@@ -90,6 +97,50 @@ def test_unreachable_tracking_then_done_then_changed_then_run_anew(shell: Shell)
     assert sorted(path.name for path in checkpoints.iterdir()) == ["0", "1"]
     assert len({run for run, _, _ in history(shell)}) == 2
     assert len(history(shell)) == 10
+    told = [record["spec"] for record in shell.records("count")]
+    assert [(record["reruns"], record["rerun"], record["launches"]) for record in told] == [(0, "", 1), (1, "again", 2)]
+    assert [record["metrics"] for record in told] == [{"val_loss": "0.2"}, {"val_loss": "0.4"}]
+    assert len({record["specHash"] for record in told}) == 2
+    assert {(d["kind"], d["state"]) for d in status["decisions"] if "record" not in d} >= {("Record", "Done")}
+
+
+def test_a_run_that_was_deleted_and_is_created_again_takes_over_its_result(shell: Shell) -> None:
+    file = shell.manifest("count", COUNT, hyperparameters={"factor": 1})
+    assert shell.type("local", "run", file).returncode == 0
+    [record] = shell.records("count")
+    assert record["metadata"]["labels"]["trainmaster.io/run-uid"] == shell.object("count")["metadata"]["uid"]
+    assert "ownerReferences" not in record["metadata"] or record["metadata"]["ownerReferences"] == []
+    uid = delete(shell, "count")
+
+    again = shell.type("local", "run", file)
+    assert again.returncode == 0, again.stderr
+    status = shell.status("count")
+    assert shell.object("count")["metadata"]["uid"] != uid
+    assert (status["phase"], status["launch"], status["metrics"]) == ("Succeeded", 0, {"val_loss": "0.2"})
+    assert condition(status)["reason"] == "AlreadyTrained"
+    assert uid in condition(status)["message"]
+    assert "AlreadyTrained" in again.stderr
+    assert shell.records("count") == [record]
+
+    rerun = shell.type("local", "run", shell.manifest("count", COUNT, hyperparameters={"factor": 1}, rerun="again"))
+    assert rerun.returncode == 0, rerun.stderr
+    assert (shell.status("count")["launch"], shell.status("count")["reruns"]) == (1, 1)
+    assert len(shell.records("count")) == 2
+
+    delete(shell, "count")
+    always = shell.manifest("count", COUNT, hyperparameters={"factor": 1}, rerun="again", rerunPolicy="Always")
+    assert shell.type("local", "run", always).returncode == 0
+    assert (shell.status("count")["launch"], condition(shell.status("count"))["reason"]) == (1, "Completed")
+
+
+def test_an_unreadable_record_is_named_and_no_reason_not_to_train(shell: Shell) -> None:
+    file = shell.manifest("count", COUNT, hyperparameters={"factor": 1})
+    path = shell.state / "records" / "default" / "count-0.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    trained = shell.type("local", "run", file)
+    assert trained.returncode == 0, trained.stderr
+    assert f"{path} is no readable RunRecord" in trained.stderr
 
 
 def test_suspended_by_its_manifest_and_resumed(shell: Shell) -> None:

@@ -154,6 +154,14 @@ def test_what_other_peoples_code_told_is_cut_to_what_the_api_server_takes() -> N
     assert record.checkpoint is None
 
 
+def test_a_decision_that_has_lost_its_record_is_void() -> None:
+    """An older CRD prunes fields that it does not know."""
+    status = ended().status
+    pruned = tuple(d.model_copy(update={"record": None}) for d in status.decisions)
+    result = look(run_of(status=status.model_copy(update={"decisions": pruned})), job_of("Complete"), now=at(91))
+    assert (states(result.status), result.effects) == ([(RECORD, 1, DecisionState.VOID)], ())
+
+
 # -- nothing waits for it ---------------------------------------------------------------------------------------------
 
 

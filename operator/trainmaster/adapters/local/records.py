@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from trainmaster.adapters.local.state_dir import StateDir, StateDirError, write_atomic
+from trainmaster.adapters.local.state_dir import StateDir, write_atomic
 from trainmaster.api.runrecord import RunRecord, RunRecordSpec, new_record
 from trainmaster.api.trainingrun import TrainingRun
 from trainmaster.core.run.records import asks_for_earlier, earlier_success, unwritten
+
+logger = logging.getLogger(__name__)
 
 
 class RecordStore:
@@ -36,7 +39,7 @@ class RecordStore:
         return frozenset(name for name in names if self._path(run.metadata.namespace, name).exists())
 
     def earlier(self, run: TrainingRun) -> RunRecordSpec | None:
-        """The result that this run takes over, if it asks for one. Raises StateDirError on a file that is no record."""
+        """The result that this run takes over, if it asks for one; a damaged record is no reason not to train."""
         if not asks_for_earlier(run):
             return None
         return earlier_success(run, self._all(run.metadata.namespace))
@@ -45,11 +48,8 @@ class RecordStore:
         for path in sorted((self._state.records / namespace).glob("*.json")):
             try:
                 yield RunRecord.model_validate_json(path.read_bytes(), extra="ignore").spec
-            except FileNotFoundError:
-                continue
             except (ValidationError, OSError) as error:
-                message = f"{path} is no readable RunRecord ({error}); move it away to go on without it"
-                raise StateDirError(message) from error
+                logger.warning("%s is no readable RunRecord (%s); going on without it", path, error)
 
     def _path(self, namespace: str, name: str) -> Path:
         return self._state.records / namespace / f"{name}.json"

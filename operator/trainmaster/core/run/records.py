@@ -13,7 +13,7 @@ from trainmaster.api.conditions import DecisionKind, DecisionState, Phase, Reaso
 from trainmaster.api.protocol import MAX_METRICS
 from trainmaster.api.runrecord import MAX_ID, MAX_METRIC_NAME, MAX_PATH, MAX_WORD, RecordedCheckpoint, RunRecordSpec
 from trainmaster.api.trainingrun import Decision, TrainingRun, TrainingRunStatus, spec_hash
-from trainmaster.core.journal import decision_id, open_decisions, record
+from trainmaster.core.journal import decision_id, open_decisions, record, settle
 from trainmaster.core.plan import awaits_plan
 from trainmaster.core.run.outcome import Ending
 from trainmaster.core.snapshot import Snapshot
@@ -74,12 +74,17 @@ def decide_record(snapshot: Snapshot, status: TrainingRunStatus, *, now: datetim
 
 
 def settle_records(snapshot: Snapshot, status: TrainingRunStatus) -> TrainingRunStatus:
-    """Status without the contents of records that are written."""
-    if not snapshot.recorded & unwritten(status):
+    """Status without the contents of records that are written.
+
+    A decision that has lost its record (an older CRD prunes what it does not know) can never be carried out.
+    """
+    waiting = open_decisions(status, DecisionKind.RECORD)
+    lost = frozenset(d.id for d in waiting if d.record is None)
+    written = frozenset(d.id for d in waiting if d.record is not None and d.record.name in snapshot.recorded)
+    status = settle(settle(status, ids=lost, state=DecisionState.VOID), ids=written, state=DecisionState.DONE)
+    if not written:
         return status
-    ids = {d.id for d in open_decisions(status, DecisionKind.RECORD) if d.record and d.record.name in snapshot.recorded}
-    done = {"state": DecisionState.DONE, "record": None}
-    decisions = tuple(d.model_copy(update=done) if d.id in ids else d for d in status.decisions)
+    decisions = tuple(d.model_copy(update={"record": None}) if d.id in written else d for d in status.decisions)
     return status.model_copy(update={"decisions": decisions})
 
 
