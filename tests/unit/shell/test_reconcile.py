@@ -9,12 +9,24 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.support.runs import T0, UID, at, job_of, run_of, status_of, trainer_of
+from tests.support.runs import (
+    T0,
+    UID,
+    at,
+    job_of,
+    message_of,
+    record_of,
+    run_of,
+    status_of,
+    trainer_of,
+    verdict_of,
+)
 from trainmaster.api.objects import Key
 from trainmaster.api.plan import Plan
 from trainmaster.api.runrecord import RunRecordSpec
 from trainmaster.api.trainingrun import TrackingStatus, TrainingRun, TrainingRunStatus
 from trainmaster.core.run.changes import QUIET_WRITE_SECONDS
+from trainmaster.core.run.records import unwritten
 from trainmaster.core.series import Point
 from trainmaster.core.snapshot import CreateJob, DeleteJob, Event, ObservedJob, TrainerState, WriteRecord
 from trainmaster.ports.cluster import Cluster, ConflictError, Observation
@@ -38,6 +50,7 @@ class World:
         self.tracked: TrackingStatus | None = None
         self.records: dict[str, RunRecordSpec] = {}
         self.earlier: RunRecordSpec | None = None
+        self.refuses_records = False
         self.log: list[str] = []
         self.events: list[Event] = []
         self.reconciler = Reconciler(cluster=self, clock=self, series=self)
@@ -121,6 +134,8 @@ class World:
     async def write_record(self, run: TrainingRun, effect: WriteRecord) -> None:
         assert run.metadata.uid == UID
         self.log.append("record")
+        if self.refuses_records:
+            raise PermissionError("runrecords is forbidden")
         self.records[effect.name] = effect.record
 
     async def emit(self, run: TrainingRun, events: Sequence[Event]) -> None:
@@ -289,3 +304,46 @@ def test_a_port_that_answers_a_live_read_with_its_cache_is_a_bug_and_says_so() -
 
     with pytest.raises(AssertionError, match="cached data"):
         Liar(run_of()).reconcile()
+
+
+def finished() -> World:
+    """A run whose end is not recorded yet."""
+    ending = job_of("Complete", message=message_of(verdict_of()))
+    world = World(run_of(status=status_of(start_time=T0)), ending)
+    world.reconcile()
+    assert world.run is not None
+    assert unwritten(world.run.status)
+    return world
+
+
+def test_an_end_is_recorded_in_the_pass_after_its_commit_and_then_rests() -> None:
+    world = finished()
+    assert world.records == {}
+    world.reconcile()
+    assert (list(world.records), world.log) == ([record_of().name], ["glance", "look", "record"])
+    world.reconcile()
+    world.pass_time(QUIET_WRITE_SECONDS + 1)
+    assert (world.reconcile(), world.log) == (None, ["glance"])
+
+
+def test_a_record_that_is_refused_keeps_no_job_from_being_created() -> None:
+    world = finished()
+    assert world.run is not None
+    world.run = world.run.model_copy(update={"spec": run_of(rerun="again").spec})
+    world.refuses_records = True
+    for _ in range(3):
+        with pytest.raises(PermissionError):
+            world.reconcile()
+    assert [job.launch for job in world.jobs] == [1, 2]
+    world.refuses_records = False
+    world.settle()
+    assert list(world.records) == [record_of().name]
+
+
+def test_a_result_that_is_there_is_taken_over_without_a_job() -> None:
+    world = World(run_of())
+    world.earlier = record_of(run_uid="another")
+    world.settle()
+    assert world.run is not None
+    assert (world.run.status.phase, world.jobs, world.records) == ("Succeeded", [], {})
+    assert [event.reason for event in world.events] == ["AlreadyTrained"]
