@@ -101,7 +101,7 @@ def _pod(plan: Plan, settings: LaunchSettings) -> Json:
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": plan.termination_grace_seconds,
+        "terminationGracePeriodSeconds": int(plan.termination_grace_seconds),
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": NOBODY,

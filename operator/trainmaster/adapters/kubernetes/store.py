@@ -26,6 +26,9 @@ Wake = Callable[[Key], None]
 PARSED: Final = 1000
 """Runs kept in parsed form: those that report, with room; one takes some 50 KB."""
 
+REMEMBERED_DELETIONS: Final = 10_000
+"""Deletions that happen while one request is on its way, many times over."""
+
 
 class UnreadableRunError(TrainmasterError):
     """A stored TrainingRun is none that this version can read."""
@@ -55,6 +58,25 @@ class _StoredRun:
     raw: bytes
 
 
+class Tombstones:
+    """UIDs of objects that were deleted: a reply that was on its way meanwhile must not bring one back.
+
+    A watch tells of a deletion once. UIDs are never used again, so an old tombstone does no harm.
+    """
+
+    def __init__(self) -> None:
+        self._uids: OrderedDict[str, None] = OrderedDict()
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._uids
+
+    def add(self, uid: str) -> None:
+        """Take note of a deletion."""
+        self._uids[uid] = None
+        while len(self._uids) > REMEMBERED_DELETIONS:
+            self._uids.popitem(last=False)
+
+
 class RunStore:
     """TrainingRuns by key and by UID."""
 
@@ -63,6 +85,7 @@ class RunStore:
         self._runs: dict[Key, _StoredRun] = {}
         self._keys: dict[str, Key] = {}
         self._parsed: OrderedDict[str, tuple[int, TrainingRun]] = OrderedDict()
+        self._gone = Tombstones()
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -76,11 +99,7 @@ class RunStore:
         meta = item["metadata"]
         key, uid, version = Key(meta["namespace"], meta["name"]), meta["uid"], int(meta["resourceVersion"])
         known = self._runs.get(key)
-        if (
-            known is not None
-            and known.uid == uid
-            and (version == known.version or (version < known.version and not listed))
-        ):
+        if uid in self._gone or _is_old(version, known if known and known.uid == uid else None, listed=listed):
             return
         if known is not None and known.uid != uid:
             self._keys.pop(known.uid, None)
@@ -92,6 +111,7 @@ class RunStore:
     def remove(self, item: Json) -> None:
         """Forget a run that was deleted, if it is not another one by now."""
         meta = item["metadata"]
+        self._gone.add(meta["uid"])
         self.forget(Key(meta["namespace"], meta["name"]), uid=meta["uid"])
 
     def forget(self, key: Key, *, uid: str) -> None:
@@ -137,6 +157,16 @@ class RunStore:
         return self.get(key) if key is not None else None
 
 
+class _Versioned(Protocol):
+    @property
+    def version(self) -> int: ...
+
+
+def _is_old(version: int, known: _Versioned | None, *, listed: bool) -> bool:
+    """Whether a version says nothing new; what a list shows counts, for versions go back when a backup is restored."""
+    return known is not None and (version == known.version or (version < known.version and not listed))
+
+
 class Facts(Protocol):
     """What `FactStore` needs of what it keeps."""
 
@@ -166,12 +196,12 @@ class FactStore(Generic[F]):
         self._by_uid: dict[str, F] = {}
         self._by_run: dict[str, dict[str, F]] = {}
         self._by_name: dict[Key, str] = {}
+        self._gone = Tombstones()
 
     def put(self, item: Json, *, listed: bool) -> None:
         """Take an object."""
         facts = self._reduce(item)
-        known = self._by_uid.get(facts.uid)
-        if known is not None and (facts.version == known.version or (facts.version < known.version and not listed)):
+        if facts.uid in self._gone or _is_old(facts.version, self._by_uid.get(facts.uid), listed=listed):
             return
         self._by_uid[facts.uid] = facts
         self._by_run.setdefault(facts.run_uid, {})[facts.uid] = facts
@@ -180,6 +210,7 @@ class FactStore(Generic[F]):
 
     def remove(self, item: Json) -> None:
         """Forget an object that was deleted."""
+        self._gone.add(item["metadata"]["uid"])
         self._forget(item["metadata"]["uid"])
 
     def retain(self, uids: frozenset[str]) -> None:
