@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
+from operator import attrgetter
 
 from trainmaster.api.plan import PROTOCOL, Plan
 from trainmaster.api.protocol import Entry, EntryType, Reply, Report
@@ -20,6 +22,7 @@ from trainmaster.ports.clock import Clock
 from trainmaster.ports.identity import LaunchIdentity
 from trainmaster.ports.series import KINDS, SeriesStore
 
+STEP_ORDER = attrgetter("step", "generation")
 REPORT_SECONDS = 5.0
 """Pace that launchers are asked for."""
 
@@ -156,8 +159,9 @@ class ReportDesk:
     def points(self, run: TrainingRun) -> tuple[Point, ...]:
         """All points of this rerun, oldest step first."""
         uid, rerun = run.metadata.uid, run.status.reruns
-        points = [point for kind in KINDS for point in self._series.points(uid, rerun=rerun, kind=kind)]
-        return tuple(sorted(points, key=lambda point: (point.step, point.generation)))
+        told = [self._series.points(uid, rerun=rerun, kind=kind) for kind in KINDS]
+        some = [points for points in told if points]
+        return some[0] if len(some) == 1 else tuple(sorted(chain.from_iterable(some), key=STEP_ORDER))
 
     def tracking(self, run: TrainingRun) -> TrackingStatus | None:
         """Where the metrics of this rerun are tracked, if a tracker has said so."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 from trainmaster.api.protocol import Entry, EntryType
 from trainmaster.core.series import Point
 from trainmaster.ports.series import KINDS, TRAIN_WINDOW, Kind
+
+STEP_ORDER = attrgetter("step", "generation")
 
 
 def point_of(entry: Entry) -> Point | None:
@@ -51,6 +54,8 @@ class Series:
         self.launches: defaultdict[int, SequenceNumbers] = defaultdict(SequenceNumbers)
         self._entries: dict[tuple[int, int], Entry] = {}
         self._points: dict[str, dict[tuple[int, int], Point]] = {kind: {} for kind in KINDS}
+        self._sorted: dict[str, tuple[Point, ...]] = {}
+        """By kind, what `points` answered since the last change."""
         self._train_order: list[tuple[int, int]] = []
         self.superseded = 0
         """Train points that were kept once and have left the window."""
@@ -92,6 +97,7 @@ class Series:
                 del points[self._train_order.pop(0)]
             insort(self._train_order, key)
         points[key] = point
+        self._sorted.pop(point.kind, None)
 
     def entries(self, *, launch: int | None = None, entry_type: str | None = None) -> tuple[Entry, ...]:
         """Entries that are no points, by (launch, number)."""
@@ -111,7 +117,11 @@ class Series:
 
     def points(self, kind: Kind) -> tuple[Point, ...]:
         """Points of one kind, by (step, generation)."""
-        return tuple(sorted(self._points[kind].values(), key=lambda point: (point.step, point.generation)))
+        known = self._sorted.get(kind)
+        if known is None:
+            # Every reconcile asks, most of them without a new point of most kinds.
+            known = self._sorted[kind] = tuple(sorted(self._points[kind].values(), key=STEP_ORDER))
+        return known
 
 
 class MemorySeriesStore:

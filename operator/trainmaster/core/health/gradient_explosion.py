@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 
 from trainmaster.api.conditions import Reason
 from trainmaster.core.health.finding import Finding
@@ -20,7 +21,9 @@ METRIC_NAMES = ("grad_norm", "grad.norm")
 
 def gradient_explosion(points: Sequence[Point]) -> Finding | None:
     """The worst gradient norm among the newest points, if it is beyond a threshold."""
-    seen = [(norm, point) for point in points if (norm := _norm(point)) is not None][-WINDOW:]
+    # From the newest back: what is older than the window is not even looked at, however long the series is.
+    told = ((norm, point) for point in reversed(points) if (norm := _norm(point)) is not None)
+    seen = list(islice(told, WINDOW))[::-1]
     if not seen:
         return None
     norm, point = max(seen, key=lambda pair: _rank(pair[0]))
@@ -38,7 +41,10 @@ def gradient_explosion(points: Sequence[Point]) -> Finding | None:
 
 
 def _norm(point: Point) -> float | None:
-    return next((point.metrics[name] for name in METRIC_NAMES if name in point.metrics), None)
+    for name in METRIC_NAMES:
+        if name in point.metrics:
+            return point.metrics[name]
+    return None
 
 
 def _rank(norm: float) -> float:
