@@ -92,8 +92,8 @@ def test_the_restart_lease_stays_within_the_crash_budget(
 
 
 def test_a_rerun_keeps_the_generation_only() -> None:
-    kept = without_content(PLAN.model_copy(update={"generation": 7, "directives": (HALVED,)}))
-    assert (kept.generation, kept.hyperparameters, kept.directives) == (7, {}, ())
+    kept = without_content(PLAN.model_copy(update={"generation": 7, "directives": (HALVED,), "spec_hash": "ab"}))
+    assert (kept.generation, kept.hyperparameters, kept.directives, kept.spec_hash) == (7, {}, (), "")
     assert awaits_plan(status_of(plan=kept))
 
 

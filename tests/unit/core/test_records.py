@@ -284,6 +284,11 @@ def test_the_newest_success_counts() -> None:
     assert earlier_success(run_of(suspend=True), [WANTED, newer, failed]) == newer
 
 
+def test_a_value_of_rerun_that_was_trained_counts() -> None:
+    trained = WANTED.model_copy(update={"rerun": "two", "reruns": 1})
+    assert earlier_success(run_of(rerun="two"), [WANTED, trained]) == trained
+
+
 # -- hash, name, labels -----------------------------------------------------------------------------------------------
 
 
