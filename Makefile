@@ -42,6 +42,10 @@ check: $(VENV)/.dev ## Lint, types, layers, drift of generated files
 test: $(VENV)/.dev ## All tests but the soak series
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(if $(SEED),--seed $(SEED))
 
+.PHONY: control-plane
+control-plane: $(VENV)/.dev ## Build the test control plane's programs (7-10 minutes the first time)
+	$(BIN)/python -m tests.support.control_plane
+
 .PHONY: soak
 soak: $(VENV)/.dev ## The kill series whole: every step, not a sample (about an hour)
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m soak --timeout 7200 $(if $(SEED),--seed $(SEED))
