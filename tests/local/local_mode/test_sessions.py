@@ -120,17 +120,14 @@ def test_a_run_that_was_deleted_and_is_created_again_takes_over_its_result(shell
     assert condition(status)["reason"] == "AlreadyTrained"
     assert uid in condition(status)["message"]
     assert "AlreadyTrained" in again.stderr
+    described = shell.type("local", "describe", "count")
+    assert (described.returncode, "AlreadyTrained" in described.stdout) == (0, True), described.stderr
     assert shell.records("count") == [record]
 
     rerun = shell.type("local", "run", shell.manifest("count", COUNT, hyperparameters={"factor": 1}, rerun="again"))
     assert rerun.returncode == 0, rerun.stderr
     assert (shell.status("count")["launch"], shell.status("count")["reruns"]) == (1, 1)
     assert len(shell.records("count")) == 2
-
-    delete(shell, "count")
-    always = shell.manifest("count", COUNT, hyperparameters={"factor": 1}, rerun="again", rerunPolicy="Always")
-    assert shell.type("local", "run", always).returncode == 0
-    assert (shell.status("count")["launch"], condition(shell.status("count"))["reason"]) == (1, "Completed")
 
 
 def test_an_unreadable_record_is_named_and_no_reason_not_to_train(shell: Shell) -> None:
