@@ -11,6 +11,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from asyncio import sslproto
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
@@ -36,6 +37,8 @@ DRAIN_SECONDS: Final = 10
 """For requests in hand when the server stops; none takes longer than its body."""
 BACKLOG: Final = 1024
 """Connections that wait to be accepted: a fleet that comes back at once."""
+READ_BUFFER_BYTES: Final = 16 * 1024
+"""A TLS record. asyncio allots 256 KiB to each TLS connection for as long as it lives: 250 MiB for 1,000 launchers."""
 MAX_HEADERS: Final = 32
 """Header fields of one request; launchers send six."""
 
@@ -45,7 +48,7 @@ class ConnectionLimits:
     """Connections that are kept open; beyond them new ones are closed at once."""
 
     total: int = 8000
-    """Some 60 KiB each with TLS: half a GiB, and the file descriptors of one process."""
+    """Some 100 KiB each with TLS, and the file descriptors of one process."""
     per_address: int = 512
     """A node's address may stand for all its pods (110 by default), each with a connection that closes slowly."""
 
@@ -63,6 +66,9 @@ class ReportServer:
 
     async def start(self, listener: socket.socket) -> None:
         """Accept connections on a bound socket."""
+        # Read by each new connection; of the whole process, whose other TLS connections (to the API server) only take
+        # more turns for a large answer.
+        sslproto.SSLProtocol.max_size = READ_BUFFER_BYTES
         self._server = await asyncio.get_running_loop().create_server(
             self._http,
             sock=listener,
