@@ -23,6 +23,7 @@ from tests.support.fault_proxy.faults import (
     ServerAway,
     StaleList,
 )
+from tests.support.fault_proxy.lists import KEPT, KeptLists
 from tests.support.fault_proxy.proxy import FaultProxy, fault_proxy
 from tests.support.fault_proxy.requests import Match, is_write, parse_request
 
@@ -306,6 +307,36 @@ def test_a_list_that_was_never_answered_is_not_made_stale(proxy: FaultProxy, cal
     caller.create(JOBS, "a")
     assert len(caller("GET", JOBS).body["items"]) == 1
     assert stale.strikes == 0
+
+
+def test_a_list_in_pages_is_kept_as_one() -> None:
+    def page(names: str, **meta: object) -> bytes:
+        items = [{"metadata": {"name": name}} for name in names]
+        return json.dumps({"kind": "JobList", "metadata": {"resourceVersion": "7"} | meta, "items": items}).encode()
+
+    first, second, other = (
+        parse_request("GET", JOBS, query, b"")
+        for query in ({"limit": "2"}, {"limit": "2", "continue": "c"}, {"labelSelector": "a=b"})
+    )
+    kept = KeptLists()
+    kept.keep(first, page("ab", **{"continue": "c", "remainingItemCount": 1}))
+    kept.keep(second, page("c"))
+    whole = json.loads(kept.older(first, index=0) or b"")
+    assert [item["metadata"]["name"] for item in whole["items"]] == ["a", "b", "c"]
+    assert (whole["kind"], whole["metadata"]) == ("JobList", {"resourceVersion": "7"})
+    assert kept.older(second, index=0) is None, "the first page was all"
+    assert kept.older(first, index=1) is None
+    assert kept.older(other, index=0) is None, "another selector is another list"
+
+
+def test_the_oldest_and_the_newest_lists_are_kept() -> None:
+    kept = KeptLists()
+    request = parse_request("GET", JOBS, {}, b"")
+    for number in range(50):
+        kept.keep(request, json.dumps({"metadata": {"resourceVersion": str(number)}, "items": []}).encode())
+    ends = [json.loads(kept.older(request, index=index) or b"") for index in (0, -1)]
+    assert [end["metadata"]["resourceVersion"] for end in ends] == ["0", "49"]
+    assert kept.older(request, index=KEPT) is None
 
 
 def test_the_server_goes_away_and_comes_back_under_its_address(proxy: FaultProxy, caller: Caller) -> None:

@@ -130,9 +130,11 @@ def test_intermediate_changes_are_dropped_and_all_else_is_kept(
         ("MODIFIED", "b", "8"),
         ("DELETED", "b", "9"),
     ]
-    drop.wait(4)
+    held = proxy.install(HoldWatch(match=JOB_WATCHES))
     server.put(f"{JOBS}/a", status={})
     server.put(f"{JOBS}/a", status={})
+    held.wait(2)
+    held.remove()
     assert [next_event(watch)[2] for _ in range(2)] == ["10", "11"], "nothing is dropped any more"
     assert drop.strikes == 4
 

@@ -153,14 +153,14 @@ class WatchStream:
         """Send one event; how the stream ended, if a fault ended it in this event."""
         for installed, fault in self._board.active(TruncateWatch, self._request):
             if installed.claim():
-                await write(line.raw[: max(1, len(line.raw) // 2)])
                 self.exchange.faults.append(installed.name)
                 installed.struck()
+                await write(line.raw[: max(1, len(line.raw) // 2)])
                 return Ending.BROKEN if fault.abrupt else Ending.ORDERLY
-        await write(line.raw)
-        for installed, _ in self._board.active(Duplicate, self._request):
-            await write(line.raw)
-            installed.struck()
+        doubling = [installed for installed, _ in self._board.active(Duplicate, self._request)]
+        for installed in doubling:
+            installed.struck()  # before its reader can see it
+        await write(line.raw * (1 + len(doubling)))
         return None
 
     def _drop_intermediate(self) -> None:
