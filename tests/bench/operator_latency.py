@@ -26,6 +26,8 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rich.console import Console
+
 from tests.bench.cluster_load import JobWatch, Load, admin
 from tests.bench.harness import ROOT, Options, Target, percentile, publish, read_options
 from tests.support.control_plane import ControlPlane, start_control_plane
@@ -222,10 +224,10 @@ async def measure(options: Options, plane: ControlPlane, folder: Path) -> tuple[
     """All stages, and the flood."""
     async with admin(plane) as load, load.jobs() as watch:
         bench = Bench(plane=plane, load=load, watch=watch, options=options, folder=folder)
-        stages, before = [], 0
+        stages, before, told = [], 0, Console(stderr=True, highlight=False)
         for existing in QUICK_STAGES if options.quick else STAGES:
             stages.append(await bench.stage(existing, before=before))
-            print(f"{existing}: {_brief(stages[-1])}", file=sys.stderr, flush=True)
+            told.print(f"{existing} there: {_brief(stages[-1])}")
             before = existing
             await bench.clear()
             if not existing:
@@ -249,12 +251,10 @@ def targets(stages: list[Stage], flood: tuple[float, float], *, quick: bool) -> 
     memory = {1000: 130.0, 5000: 220.0}
     for stage in stages:
         there, n = f"{stage.existing:,} there", len(stage.latencies)
+        p50, p95 = (1000 * percentile(stage.latencies, share) for share in (0.5, 0.95))
         found += [
-            Target(name=f"create to Job p50, {there}", unit="ms", goal=None, value=1000 * percentile(stage.latencies, 0.5), n=n),
-            Target(
-                name=f"create to Job p95, {there}", unit="ms", goal=40, n=n, enough=ENOUGH,
-                value=1000 * percentile(stage.latencies, 0.95),
-            ),
+            Target(name=f"create to Job p50, {there}", unit="ms", goal=None, value=p50, n=n),
+            Target(name=f"create to Job p95, {there}", unit="ms", goal=40, value=p95, n=n, enough=ENOUGH),
             Target(name=f"CPU per run, {there}", unit="ms", goal=15, value=stage.cpu_ms, n=n, enough=ENOUGH),
             Target(name=f"own writes per run, {there}", unit="writes", goal=5, value=stage.writes, n=n, enough=ENOUGH),
             Target(name=f"RSS, {there}", unit="MiB", goal=memory.get(stage.existing), value=stage.rss_mib, n=1),
@@ -262,7 +262,10 @@ def targets(stages: list[Stage], flood: tuple[float, float], *, quick: bool) -> 
                 name=f"cold start to the Job of a new run, {there}", unit="s", value=stage.cold_start, n=1,
                 goal=4.0 if stage.existing == STAGES[-1] else None,
             ),
-            Target(name=f"idle CPU, {there}", unit="% of a core", goal=1.0, value=stage.idle_percent, n=1, enough=1 + quick),
+            Target(
+                name=f"idle CPU, {there}", unit="% of a core", goal=1.0, value=stage.idle_percent, n=1,
+                enough=1 + quick,
+            ),
             Target(
                 name=f"CPU with {stage.existing // 10} reporting, {there}", unit="% of a core", goal=None,
                 value=stage.active_percent, n=1,

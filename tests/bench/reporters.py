@@ -56,7 +56,7 @@ class Reporters:
         uid, launch = labels["trainmaster.io/run-uid"], int(labels["trainmaster.io/launch"])
         async with gate:
             token = await self._token(pod, api)
-        await asyncio.sleep(random.uniform(0, REPORT_SECONDS))  # noqa: S311 - spread
+        await asyncio.sleep(random.uniform(0, REPORT_SECONDS))
         seq = 0
         while True:
             seq += 1
@@ -64,9 +64,9 @@ class Reporters:
                 self._report_url, json=_report(uid, launch, seq), headers={"Authorization": f"Bearer {token}"}
             ) as response:
                 await response.read()
-                self.sent += response.status == 200  # noqa: PLR2004 - HTTP's OK
-                self.refused += response.status != 200  # noqa: PLR2004
-            await asyncio.sleep(REPORT_SECONDS * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
+                self.sent += response.status == 200
+                self.refused += response.status != 200
+            await asyncio.sleep(REPORT_SECONDS * random.uniform(0.9, 1.1))
 
     async def _token(self, pod: Wire, api: aiohttp.ClientSession) -> str:
         meta = pod["metadata"]
@@ -78,7 +78,7 @@ class Reporters:
 
 
 def _report(uid: str, launch: int, seq: int) -> Wire:
-    metrics = {name: 0.5 for name in ("loss", "grad_norm", "learning_rate", "samples_per_second", "clip", "scale")}
+    metrics = dict.fromkeys(("loss", "grad_norm", "learning_rate", "samples_per_second", "clip", "scale"), 0.5)
     now = datetime.now(UTC).isoformat()
     point = {
         "seq": seq,

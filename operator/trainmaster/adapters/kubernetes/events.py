@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
@@ -39,8 +40,11 @@ NOT_FOUND: Final = 404
 class EventRecorder:
     """Sends Events about runs."""
 
-    def __init__(self, *, client: ApiClient, clock: Clock, identity: str) -> None:
+    def __init__(
+        self, *, client: ApiClient, clock: Clock, identity: str, on_sent: Callable[[], None] = lambda: None
+    ) -> None:
         self._client = client
+        self._on_sent = on_sent
         self._clock = clock
         self._identity = identity
         self._queue: asyncio.Queue[tuple[TrainingRun, Event, datetime]] = asyncio.Queue(WAITING)
@@ -71,6 +75,7 @@ class EventRecorder:
             run, event, moment = await self._queue.get()
             try:
                 await self._send(run, event, moment)
+                self._on_sent()
             except ApiError as error:
                 # Events are for people and complement status: one that is refused (a namespace on its way out) is gone.
                 logger.info("the Event %s of %s is not told: %s", event.reason, run.metadata.key, error)

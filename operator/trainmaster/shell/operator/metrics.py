@@ -41,6 +41,7 @@ class Metrics:
         )
         self.leading = self._gauge("leader_election_master_status", "1 where this replica leads.", label="name")
         self.runs = Gauge("trainmaster_runs", "TrainingRuns that are known.", registry=self.registry)
+        self.events = Counter("trainmaster_events", "Events told, repetitions included.", registry=self.registry)
         self.reports = Counter("trainmaster_reports", "Reports taken.", registry=self.registry)
         build = Gauge("trainmaster_build_info", "Version.", ["version"], registry=self.registry)
         build.labels(__version__).set(1)

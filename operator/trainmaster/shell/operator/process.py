@@ -54,7 +54,12 @@ class OperatorProcess:
         self._stores: Stores = new_stores(self._queue.wake)
         self._elector: LeaderElector | None = None
         self._client = ApiClient(load, on_request=self._metrics.request, may_write=self._check_leading)
-        self._recorder = EventRecorder(client=self._client, clock=self._clock, identity=settings.identity)
+        self._recorder = EventRecorder(
+            client=self._client,
+            clock=self._clock,
+            identity=settings.identity,
+            on_sent=self._metrics.events.inc,
+        )
         self._cluster = KubernetesCluster(
             client=self._client,
             stores=self._stores,
