@@ -219,6 +219,75 @@ def test_a_new_process_trusts_a_checkpoint_that_status_does_not_know_of() -> Non
     assert (bench.state.step, bench.state.epoch) == (20, 2)
 
 
+class TestNews:
+    """Which reports cannot wait."""
+
+    def news(self, *reports: dict[str, Any]) -> list[bool]:
+        """Of each report, whether it was told as news."""
+        bench, told = Bench(), list[bool]()
+        bench.desk = ReportDesk(
+            series=bench.series,
+            clock=bench,
+            find_run=lambda _uid: bench.run,
+            localise=_localise,
+            on_report=lambda _run: told.append(True),
+            on_quiet_report=lambda _run: told.append(False),
+        )
+        for report in reports:
+            bench.take(**report)
+        return told
+
+    def test_the_first_report_is_news_and_more_of_the_same_is_not(self) -> None:
+        point = entry_of(1, EntryType.POINT, kind="train", step=1, metrics={"loss": 0.5})
+        assert self.news({}, {"step": 1, "entries": [point]}, {"step": 2}) == [True, False, False]
+
+    @pytest.mark.parametrize("value", ["NaN", "Inf", "-Inf"])
+    def test_a_number_that_is_not_finite_is_news(self, value: str) -> None:
+        point = entry_of(1, EntryType.POINT, kind="train", step=1, metrics={"loss": 0.5, "grad_norm": value})
+        assert self.news({}, {"entries": [point]}) == [True, True]
+
+    @pytest.mark.parametrize("kind", [EntryType.CRASH, EntryType.CHECKPOINT, EntryType.APPLIED, EntryType.VERDICT])
+    def test_whatever_happened_is_news(self, kind: str) -> None:
+        assert self.news({}, {"entries": [entry_of(1, kind)]}) == [True, True]
+
+    def test_another_phase_is_news(self) -> None:
+        assert self.news({}, {"phase": "validating"}, {"phase": "validating"}) == [True, True, False]
+
+    def test_another_plan_is_news(self) -> None:
+        assert self.news({}, {"generation": 2}) == [True, True]
+
+
+def test_a_forgotten_run_has_no_state_but_what_its_series_tells() -> None:
+    bench = Bench()
+    bench.take(step=3)
+    bench.desk.tracked(UID, rerun=0, where=TrackingStatus(experiment_id="1", run_id="new"))
+    bench.desk.forget(UID)
+    assert bench.run is not None
+    assert bench.state is None
+    assert bench.desk.tracking(bench.run) is None
+
+
+def test_the_plan_is_made_once_for_a_stored_version_of_the_run() -> None:
+    bench, made = Bench(), list[int]()
+
+    def localise(plan: Plan) -> Plan:
+        made.append(plan.generation)
+        return plan
+
+    bench.desk = ReportDesk(
+        series=bench.series,
+        clock=bench,
+        find_run=lambda _uid: bench.run,
+        localise=localise,
+        on_report=lambda _run: None,
+    )
+    bench.take()
+    bench.take()
+    bench.run = run_of(status=status_of(plan=PLAN.model_copy(update={"generation": 2})))
+    bench.take()
+    assert made == [1, 2]
+
+
 class TestRate:
     """Steps per second, for the time that is left."""
 
