@@ -180,6 +180,10 @@ class WatchedOperator:
         world = self.world
         ours = {record.reruns: record for record in world.records.values() if record.run_uid == UID}
         trained = {number: status for number, status in self.ended.items() if reason_of(status) != ALREADY}
+        for status in self.ended.values():
+            if reason_of(status) == ALREADY:
+                assert (status.reruns, status.launch) == (0, 0), "a rerun trains, and what has begun goes on"
+                assert any(record.run_uid != UID for record in world.records.values()), "of another object"
         if world.restored:
             # What was decided and then lost to a backup is decided again: otherwise perhaps, or not at all.
             return

@@ -24,10 +24,10 @@ from hypothesis.stateful import (
 
 from tests.support.kstatus import kstatus
 from tests.support.operators import Pass, WatchedOperator
-from tests.support.runs import record_of
+from tests.support.runs import record_of, run_of
 from tests.support.world import ENDINGS, World
 from trainmaster.api.conditions import CONDITION_TYPES, Phase
-from trainmaster.api.trainingrun import TrainingRunStatus
+from trainmaster.api.trainingrun import TrainingRunStatus, spec_hash
 from trainmaster.core.snapshot import CreateJob
 
 FUTURE_STATUS: dict[str, Any] = {
@@ -60,6 +60,20 @@ FUTURE_STATUS: dict[str, Any] = {
 RATES = {"": 0.001, "a": 0.002, "b": 0.003, "wrong": -1}
 """What each value of spec.rerun trains. A value that comes back with other fields, unseen in between, is not told
 from one that never went: nothing in status says what the fields were."""
+
+OF_OLD = (
+    record_of(run_uid="of-old"),
+    *(
+        record_of(
+            run_uid="of-old",
+            rerun=token,
+            reruns=number,
+            spec_hash=spec_hash(run_of(hyperparameters={"learning_rate": RATES[token]})),
+        )
+        for number, token in enumerate("ab", start=1)
+    ),
+)
+"""Successes of an object that had the name before: the first of them is taken over, those of reruns are not."""
 
 TROUBLES = ("backup", "limits", "kubectl", "kueue", "owner", "wrong rerun", "trained before")
 """Some troubles end a run early, or excuse much; each example has a few of them only, so that others get far."""
@@ -95,7 +109,8 @@ class OneOperator(RuleBasedStateMachine):
             self.world.write_status(self.world.run, status)
             self.world.keep_view()
         if "trained before" in troubles:
-            self.world.records["market-of-old-0"] = record_of(run_uid="of-old")
+            for record in OF_OLD:
+                self.world.records[record.name] = record
             self.world.keep_view()
 
     # -- the operator -------------------------------------------------------------------------------------------------
