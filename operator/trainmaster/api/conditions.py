@@ -53,6 +53,7 @@ class Reason:
     HUNG: Final = "Hung"
     INVALID_CONFIGURATION: Final = "InvalidConfiguration"
     JOB_QUEUED: Final = "JobQueued"
+    JOB_REFUSED: Final = "JobRefused"
     JOB_VANISHED: Final = "JobVanished"
     NAME_CONFLICT: Final = "NameConflict"
     OWNER_SUSPENDED: Final = "OwnerSuspended"

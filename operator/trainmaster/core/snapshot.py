@@ -75,6 +75,16 @@ class TrainerState:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """An effect that the cluster will not let us have as things stand: no permission, a quota, an invalid object."""
+
+    name: str
+    """Of the object that the effect was about."""
+    message: str
+    """The cluster's words."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
     """Everything a decision may look at."""
 
@@ -92,6 +102,8 @@ class Snapshot:
     """Names of `core.run.records.unwritten` under which there is a RunRecord, whoever wrote it."""
     earlier: RunRecordSpec | None = None
     """What `core.run.records.earlier_success` found, for a run that `asks_for_earlier`."""
+    refusals: tuple[Refusal, ...] = ()
+    """Effects of open decisions that were refused when they were last tried."""
     live: bool = False
     """Read from the server just now, not from a cache: only then does absence prove anything."""
 
@@ -99,6 +111,10 @@ class Snapshot:
     def own_jobs(self) -> tuple[ObservedJob, ...]:
         """Jobs of this run; others under its names are in the way, but never touched and never believed."""
         return tuple(job for job in self.jobs if job.run_uid == self.run.metadata.uid)
+
+    def refusal_of(self, name: str) -> Refusal | None:
+        """Why an effect on the object of this name was refused, if it was."""
+        return next((refusal for refusal in self.refusals if refusal.name == name), None)
 
     @property
     def foreign_names(self) -> frozenset[str]:

@@ -18,6 +18,18 @@ class ConflictError(TrainmasterError):
     """The object has changed since it was read: read again and decide again."""
 
 
+class RefusedEffectError(TrainmasterError):
+    """The cluster will not have an effect as things stand: no permission, a quota, an object that it finds invalid.
+
+    Trying again at once is of no use; `reason` is the cluster's word for it, `message` its sentence.
+    """
+
+    def __init__(self, *, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observation:
     """What a cluster shows of one run."""
@@ -38,7 +50,10 @@ class Observation:
 
 
 class Cluster(Protocol):
-    """Where runs and their Jobs are. All writes are fenced: by resourceVersion, by UID, or by a deterministic name."""
+    """Where runs and their Jobs are. All writes are fenced: by resourceVersion, by UID, or by a deterministic name.
+
+    `create_job`, `delete_job` and `write_record` raise RefusedEffectError where the cluster will not have them.
+    """
 
     async def observe(self, key: Key, *, live: bool) -> Observation | None:
         """What is known of a run, from a cache or (live) from the server; None when there is no such run."""

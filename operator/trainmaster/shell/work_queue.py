@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.objects import Key
 from trainmaster.ports.clock import Clock
 
@@ -147,10 +148,14 @@ class WorkQueue:
     async def _reconcile_safely(self, key: Key) -> datetime | None:
         try:
             again = await self._reconcile(key)
-        except Exception:  # one run's trouble must not stop the others: it is logged and tried again
+        except Exception as error:  # one run's trouble must not stop the others: it is logged and tried again
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             delay = min(RETRY_MAX_SECONDS, RETRY_FIRST_SECONDS * 2 ** min(failures - 1, 10))
-            logger.exception("reconciling %s failed (%d in a row); again in %d s", key, failures, delay)
+            # An error of ours says all there is to say; any other is a bug, and its place matters.
+            trace, told = (None, f": {error}") if isinstance(error, TrainmasterError) else (error, "")
+            level = logging.WARNING if trace is None else logging.ERROR
+            message = "reconciling %s failed (%d in a row)%s; again in %d s"
+            logger.log(level, message, key, failures, told, delay, exc_info=trace)
             return self._clock.now() + timedelta(seconds=delay)
         self._failures.pop(key, None)
         return again

@@ -24,7 +24,7 @@ from tests.support.runs import (
 )
 from trainmaster.api.conditions import DecisionKind, DecisionState, Outcome, Phase, Reason
 from trainmaster.api.trainingrun import Decision
-from trainmaster.core.snapshot import ObservedJob, Owner
+from trainmaster.core.snapshot import ObservedJob, Owner, Refusal
 
 LAUNCH = DecisionKind.LAUNCH
 END = DecisionKind.END_LAUNCH
@@ -226,3 +226,44 @@ def test_a_run_that_is_being_deleted_is_left_to_the_garbage_collector(decisions:
         result = look(run, *jobs)
         assert (result.status, result.effects, result.events) == (run.status, (), ())
         assert (result.wake_at, result.look_live) == (None, False)
+
+
+# -- refused effects --------------------------------------------------------------------------------------------------
+
+
+def test_a_launch_whose_job_is_refused_says_so_and_keeps_its_decision() -> None:
+    refusal = Refusal(name=job_of(launch=1).name, message="exceeded quota: two")
+    before = status_of(decisions=(launch_open(),))
+    result = look(run_of(status=before), refusals=(refusal,))
+    assert (result.status.phase, conditions_of(result.status)["Stalled"]) == (Phase.PENDING, "True")
+    assert {(c.reason, c.message) for c in result.status.conditions} == {(Reason.JOB_REFUSED, "exceeded quota: two")}
+    assert states(result.status) == [(LAUNCH, 1, OPEN)]
+    assert [effect.name for effect in result.effects] == [refusal.name]
+    assert [(event.type, event.message) for event in result.events] == [("Warning", "exceeded quota: two")]
+    assert look(run_of(status=result.status), refusals=(refusal,)).events == ()
+
+
+@pytest.mark.parametrize("name", [job_of(launch=2).name, "another"])
+def test_what_was_refused_of_another_launch_says_nothing_of_this_one(name: str) -> None:
+    refusal = Refusal(name=name, message="no")
+    status = look(run_of(status=status_of(decisions=(launch_open(),))), refusals=(refusal,)).status
+    assert conditions_of(status).get("Stalled") is None
+
+
+def test_an_older_job_that_may_not_be_deleted_is_named_while_it_is_waited_for() -> None:
+    stray = job_of(launch=1)
+    before = status_of(
+        launch=2, launch_outcome=Reason.DISRUPTED, decisions=(decision_of(END, launch=1, reason=Reason.SUPERSEDED),)
+    )
+    status = look(run_of(status=before), stray, refusals=(Refusal(name=stray.name, message="no right"),)).status
+    assert (status.phase, status.launch) == (Phase.PENDING, 2)
+    assert {(c.reason, c.message) for c in status.conditions} == {(Reason.JOB_REFUSED, "no right")}
+
+
+def test_a_finished_run_keeps_its_verdict_though_its_jobs_may_not_be_deleted() -> None:
+    job = job_of("Complete", message=COMPLETED)
+    status = look(run_of(status=status_of()), job).status
+    refusal = Refusal(name=job.name, message="no right")
+    again = look(run_of(status=status, ttl_seconds_after_finished=1), job, now=at(100), refusals=(refusal,)).status
+    assert (again.phase, conditions_of(again)["Succeeded"]) == (Phase.SUCCEEDED, "True")
+    assert Reason.JOB_REFUSED not in {c.reason for c in again.conditions}

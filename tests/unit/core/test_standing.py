@@ -59,6 +59,27 @@ TABLE = [
         {"Ready": "False", "Stalled": "True", "Succeeded": "Unknown"},
         "Failed",
     ),
+    (
+        Phase.PENDING,
+        Reason.JOB_REFUSED,
+        NEW,
+        {"Ready": "False", "Stalled": "True", "Succeeded": "Unknown"},
+        "Failed",
+    ),
+    (
+        Phase.PENDING,
+        Reason.JOB_REFUSED,
+        STARTED,
+        {"Ready": "False", "Stalled": "True", "Succeeded": "Unknown"},
+        "Failed",
+    ),
+    (
+        Phase.RUNNING,
+        Reason.JOB_REFUSED,
+        STARTED,
+        {"Ready": "False", "Stalled": "True", "Succeeded": "Unknown"},
+        "Failed",
+    ),
 ]
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 import pytest
 
 from tests.support.virtual_time import VirtualClock, after, run_virtually
+from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.objects import Key
 from trainmaster.shell.work_queue import RETRY_MAX_SECONDS, WorkQueue
 
@@ -129,6 +130,22 @@ def test_failures_back_off_until_one_succeeds_and_then_start_afresh(caplog: pyte
     bench = tell(story)
     assert bench.calls == [(A, 0), (A, 1), (A, 3), (A, 7), (A, 100), (A, 101)]
     assert "reconciling default/a failed (3 in a row); again in 4 s" in caplog.text
+
+
+def test_an_error_of_ours_is_one_line_and_any_other_a_bug_with_its_place(caplog: pytest.LogCaptureFixture) -> None:
+    async def story(bench: Bench) -> None:
+        bench.answers[A] = [TrainmasterError("the API server does not answer")]
+        bench.answers[B] = [ZeroDivisionError("what?")]
+        bench.queue.wake(A)
+        bench.queue.wake(B)
+
+    tell(story)
+    ours, bug = sorted(caplog.records, key=lambda record: record.levelno)
+    assert (ours.levelname, ours.exc_info) == ("WARNING", None)
+    assert ours.getMessage() == (
+        "reconciling default/a failed (1 in a row): the API server does not answer; again in 1 s"
+    )
+    assert (bug.levelname, bug.exc_info is not None) == ("ERROR", True)
 
 
 def test_back_off_is_bounded() -> None:

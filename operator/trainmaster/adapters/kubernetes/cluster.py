@@ -29,13 +29,15 @@ from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
 from trainmaster.core.journal import is_open
 from trainmaster.core.run.records import asks_for_earlier, earlier_success, unwritten
 from trainmaster.core.snapshot import CreateJob, DeleteJob, Event, WriteRecord
-from trainmaster.ports.cluster import ConflictError, Observation
+from trainmaster.ports.cluster import ConflictError, Observation, RefusedEffectError
 from trainmaster.ports.identity import LaunchIdentity
 
 Json = dict[str, Any]
 
 NOT_FOUND: Final = 404
 CONFLICT: Final = 409
+TRANSIENT: Final = frozenset({401, 408, CONFLICT, 429})
+"""Client errors that say nothing about what was asked for: our credentials, the load, who was faster."""
 
 
 class PrunedStatusError(TrainmasterError):
@@ -201,6 +203,7 @@ class KubernetesCluster:
         except ApiError as error:
             if error.status == CONFLICT and error.reason == "AlreadyExists":
                 return
+            _raise_if_refused(error)
             raise
         self._stores.jobs.put(raw, listed=False)
 
@@ -216,6 +219,7 @@ class KubernetesCluster:
             raw = await self._client.delete(paths.job(Key(run.metadata.namespace, effect.name)), body)
         except ApiError as error:
             if error.status not in {CONFLICT, NOT_FOUND}:
+                _raise_if_refused(error)
                 raise
             return
         if raw.get("kind") == "Job":
@@ -234,6 +238,7 @@ class KubernetesCluster:
             raw = await self._client.post(paths.records(namespace), body)
         except ApiError as error:
             if error.status != CONFLICT:
+                _raise_if_refused(error)
                 raise
             raw = await self._client.get(paths.record(Key(namespace, effect.name)))
         self._stores.records.put(raw)
@@ -246,6 +251,12 @@ class KubernetesCluster:
     def localise(self, plan: Plan) -> Plan:
         """The plan with claims as folders of the pod."""
         return localise(plan)
+
+
+def _raise_if_refused(error: ApiError) -> None:
+    """Raise RefusedEffectError where the server will not have an effect; not where it cannot have it now."""
+    if 400 <= error.status < 500 and error.status not in TRANSIENT:
+        raise RefusedEffectError(reason=error.reason, message=error.message) from error
 
 
 def merge_patch(old: Json, new: Json) -> Json:

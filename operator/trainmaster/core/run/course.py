@@ -103,6 +103,10 @@ def _living_standing(
     if job is None and _name(snapshot, status.launch) in snapshot.foreign_names:
         message = "a Job of another owner has the name that this launch needs; rename the run"
         return Standing(phase=Phase.PENDING, reason=Reason.NAME_CONFLICT, message=message)
+    return _refused(snapshot, _going_on(job, ending=ending), _name(snapshot, status.launch))
+
+
+def _going_on(job: ObservedJob | None, *, ending: str | None) -> Standing:
     if job is None or job.state in {"Pending", "Complete", "Failed"}:
         return Standing(
             phase=Phase.PENDING, reason=ending or Reason.STARTING, message="the launch's pod is not running yet"
@@ -110,6 +114,14 @@ def _living_standing(
     if job.state == "Suspended":
         return Standing(phase=Phase.QUEUED, reason=ending or Reason.JOB_QUEUED, message="the Job waits in a queue")
     return Standing(phase=Phase.RUNNING, reason=ending or Reason.RUNNING, message="training")
+
+
+def _refused(snapshot: Snapshot, standing: Standing, *names: str) -> Standing:
+    """The standing, if none of these Jobs was refused to be created or deleted; else that it was."""
+    found = [refusal for name in names if (refusal := snapshot.refusal_of(name)) is not None]
+    if not found:
+        return standing
+    return replace(standing, reason=Reason.JOB_REFUSED, message=found[0].message)
 
 
 def _name(snapshot: Snapshot, launch: int) -> str:
@@ -257,9 +269,11 @@ def _steer_finished(snapshot: Snapshot, status: TrainingRunStatus, now: datetime
 
 def _steer_idle(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> Course:
     run, owner = snapshot.run, snapshot.owner
-    if _strays(snapshot, status) or snapshot.stray_pods:
+    strays = _strays(snapshot, status)
+    if strays or snapshot.stray_pods:
         message = "pods of an earlier launch are ending"
         waiting = Standing(phase=Phase.PENDING, reason=Reason.WAITING_FOR_PODS, message=message)
+        waiting = _refused(snapshot, waiting, *(job.name for job in strays))
         return _end_strays(snapshot, Course(status=status, standing=waiting), now)
     if run.spec.suspend or (owner is not None and (owner.suspended or owner.deleting)):
         reason = Reason.SUSPENDED if run.spec.suspend else Reason.OWNER_SUSPENDED

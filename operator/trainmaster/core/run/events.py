@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from trainmaster.api.conditions import DecisionKind, DecisionState, Phase, Reason
+from trainmaster.api.conditions import READY, DecisionKind, DecisionState, Phase, Reason
 from trainmaster.api.trainingrun import Decision, TrainingRunStatus
 from trainmaster.core.run.standing import Standing
 from trainmaster.core.snapshot import Event
@@ -20,10 +20,17 @@ def events_of(before: TrainingRunStatus, after: TrainingRunStatus, standing: Sta
         bad = after.phase in {Phase.FAILED, Phase.UNKNOWN}
         kind: Literal["Normal", "Warning"] = "Warning" if bad else "Normal"
         events.append(Event(type=kind, reason=standing.reason, message=standing.message or after.phase))
+    if standing.reason == Reason.JOB_REFUSED and not _stands(before, Reason.JOB_REFUSED):
+        events.append(Event(type="Warning", reason=standing.reason, message=standing.message))
     if after.crashes > before.crashes:
         message = f"crash {after.crashes} of this rerun"
         events.append(Event(type="Warning", reason=Reason.CRASHED, message=message))
     return tuple(events)
+
+
+def _stands(status: TrainingRunStatus, reason: str) -> bool:
+    """Whether this was the reason of the run's standing already."""
+    return any(condition.type == READY and condition.reason == reason for condition in status.conditions)
 
 
 def _decision_event(decision: Decision) -> Event:

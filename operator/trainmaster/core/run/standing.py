@@ -20,6 +20,8 @@ from trainmaster.api.conditions import (
 )
 from trainmaster.api.trainingrun import TrainingRunStatus
 
+HELD_UP = frozenset({Reason.NAME_CONFLICT, Reason.JOB_REFUSED})
+"""Reasons for which a run that lives gets no further until somebody steps in."""
 MESSAGE_MAX = 1024
 """Characters of a condition's message: a trainer's last words must not make status too large to be written."""
 
@@ -77,13 +79,13 @@ def _condition_value(kind: str, standing: Standing, *, started: bool) -> Conditi
     """The status of one condition; None: the condition is absent."""
     phase = standing.phase
     starting = phase == Phase.PENDING and not started
-    conflict = standing.reason == Reason.NAME_CONFLICT
-    failed = phase in {Phase.FAILED, Phase.UNKNOWN} or conflict
+    held_up = standing.reason in HELD_UP
+    failed = phase in {Phase.FAILED, Phase.UNKNOWN} or held_up
     match kind:
         case "Ready":
             return "False" if starting or failed else "True"
         case "Reconciling":
-            return "True" if starting and not conflict else None
+            return "True" if starting and not held_up else None
         case "Stalled":
             return "True" if failed else None
         case "Suspended":
