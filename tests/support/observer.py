@@ -29,6 +29,9 @@ WATCHED = (
     ("Job", "/apis/batch/v1/namespaces/{namespace}/jobs"),
 )
 WAIT_SECONDS = 20.0
+NOT_READY = 429
+"""What a server answers for a kind whose definition it has just got."""
+AGAIN_SECONDS = 0.2
 
 
 class History:
@@ -41,7 +44,13 @@ class History:
         self._changed = threading.Condition()
         self._failure: Exception | None = None
         self._thread = LoopThread("observer")
-        self._thread.run(self._start([(kind, path.format(namespace=namespace)) for kind, path in watched]))
+        self._watches: list[asyncio.Task[None]] = []
+        self._session = self._thread.call(self._open)
+        try:
+            self._thread.run(self._start([(kind, path.format(namespace=namespace)) for kind, path in watched]))
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def states(self) -> tuple[Observed, ...]:
@@ -76,15 +85,17 @@ class History:
         self._thread.run(self._stop())
         self._thread.close()
 
-    async def _start(self, watched: Sequence[tuple[str, str]]) -> None:
+    def _open(self) -> ClientSession:
         https = self._plane.url.startswith("https://")
         context = ssl.create_default_context(cafile=str(self._plane.ca)) if https else True
-        self._session = ClientSession(
+        return ClientSession(
             base_url=self._plane.url,
             connector=TCPConnector(ssl=context),
             headers={"Authorization": f"Bearer {self._plane.admin_token}"},
             timeout=ClientTimeout(total=None),
         )
+
+    async def _start(self, watched: Sequence[tuple[str, str]]) -> None:
         versions = [await self._list(kind, path) for kind, path in watched]
         follows = zip(watched, versions, strict=True)
         self._watches = [asyncio.ensure_future(self._follow(kind, path, version)) for (kind, path), version in follows]
@@ -113,11 +124,19 @@ class History:
             self._changed.notify_all()
 
     async def _list(self, kind: str, path: str) -> str:
-        async with self._session.get(path, raise_for_status=True) as response:
-            listed = parse_json(await response.read())
+        listed = await self._get(path)
         for item in listed["items"]:
             self._note(Observed(type="ADDED", kind=kind, object=item))
         return str(listed["metadata"]["resourceVersion"])
+
+    async def _get(self, path: str) -> Wire:
+        while True:
+            async with self._session.get(path) as response:
+                if response.status != NOT_READY:
+                    response.raise_for_status()
+                    listed: Wire = parse_json(await response.read())
+                    return listed
+            await asyncio.sleep(AGAIN_SECONDS)
 
     def _note(self, seen: Observed) -> None:
         with self._changed:

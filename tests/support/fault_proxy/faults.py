@@ -29,7 +29,10 @@ REASONS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """Strikes the requests (for faults of streams: the watches) that `match` means, `times` of them; None: all."""
+    """Strikes the requests that `match` means, `times` of them; None: all of them, until it is removed.
+
+    Where a test gives no `match`: the operator's writes; of faults of streams, all watches; of StaleList, all lists.
+    """
 
     match: Match = WRITES
     times: int | None = None
@@ -92,7 +95,7 @@ class Reset(Fault):
 class HalfOpen(Fault):
     """Take a request and never answer it; a watch goes silent: its events are lost, its connection stays open.
 
-    Watches that are already open go silent too. Removed: what hung is reset, so that nobody waits for ever.
+    Watches that are open already go silent too, if `match` means them. Removed: what hung is reset, so that nobody waits for ever.
     """
 
 

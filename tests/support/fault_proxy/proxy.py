@@ -7,7 +7,8 @@
         assert proxy.writes[1].committed
 
 It runs on a thread of its own; all methods are for the test's thread. A caller speaks HTTP/1.1 with a bearer token,
-which is passed on. Commands that upgrade their connection (exec, attach, port-forward) do not pass.
+which is passed on. One proxy serves one operator: a kill breaks all connections that it has; two operators get two
+proxies. Commands that upgrade their connection (exec, attach, port-forward) do not pass.
 """
 
 from __future__ import annotations
