@@ -179,7 +179,7 @@ def test_held_pod_stays_in_termination(job: RunningJob) -> None:
     wait_until(lambda: not job.pods(), what="the pod is gone", timeout=PATIENCE)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
 def test_second_plane_ends_with_whoever_started_it(plane: ControlPlane, number: signal.Signals) -> None:
     starter = subprocess.Popen(
         [sys.executable, "-c", STARTER],
