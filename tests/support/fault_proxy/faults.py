@@ -95,7 +95,8 @@ class Reset(Fault):
 class HalfOpen(Fault):
     """Take a request and never answer it; a watch goes silent: its events are lost, its connection stays open.
 
-    Watches that are open already go silent too, if `match` means them. Removed: what hung is reset, so that nobody waits for ever.
+    Watches that are open already go silent too, if `match` means them. Removed: what hung is reset, so that
+    nobody waits for ever.
     """
 
 
