@@ -13,6 +13,7 @@ import socket
 import ssl
 from asyncio import sslproto
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -89,9 +90,7 @@ class ReportServer:
         self._server.close()
         handler = self._handler
         handler.draining = True
-        for connection in self._http.connections:
-            if connection not in handler.busy:
-                connection.close()
+        self._http.close_all_but(handler.busy)
         try:
             if handler.busy:
                 async with asyncio.timeout(DRAIN_SECONDS):
@@ -119,14 +118,14 @@ class _Connections(web.Server):
         )
         self._limits = limits
         self._addresses: Counter[str] = Counter()
-        self._places: dict[RequestHandler, str] = {}
+        self._places: dict[RequestHandler, tuple[str, asyncio.Transport]] = {}
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Take a connection in, or close it at once."""
         super().connection_made(handler, transport)
         peer = transport.get_extra_info("peername")
         address = str(peer[0]) if isinstance(peer, tuple) else ""
-        self._places[handler] = address
+        self._places[handler] = address, transport
         self._addresses[address] += 1
         if len(self._places) > self._limits.total or self._addresses[address] > self._limits.per_address:
             logger.warning("report server: too many connections (%d); closed one from %s", len(self._places), address)
@@ -135,12 +134,19 @@ class _Connections(web.Server):
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """Let a connection go."""
         super().connection_lost(handler, exc)
-        address = self._places.pop(handler, None)
-        if address is None:
+        place = self._places.pop(handler, None)
+        if place is None:
             return
+        address, _ = place
         self._addresses[address] -= 1
         if not self._addresses[address]:
             del self._addresses[address]
+
+    def close_all_but(self, busy: Collection[object]) -> None:
+        """Close connections that wait for a request."""
+        for handler, (_, transport) in list(self._places.items()):
+            if handler not in busy:
+                transport.close()
 
     def _request(
         self,
