@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from trainmaster.cli.exits import EXIT_REFUSED
+from trainmaster.api.errors import TrainmasterError
+from trainmaster.cli.exits import EXIT_FAILED, EXIT_REFUSED
 from trainmaster.cli.output import printable, stderr
+
+if TYPE_CHECKING:
+    from trainmaster.shell.operator.process import OperatorProcess
+
+logger = logging.getLogger(__name__)
 
 CLUSTER = "Cluster"
 REPORTS = "Reports"
@@ -139,7 +147,29 @@ def operator(  # noqa: PLR0913 - each is a flag
         elect=leader_elect,
         lease_namespace=lease_namespace,
     )
-    asyncio.run(OperatorProcess(settings, load=load_connection).run())
+    _run(OperatorProcess(settings, load=load_connection))
+
+
+def _run(process: OperatorProcess) -> None:
+    """Run it to its end; what ends it before it is asked to is one line in the log, and exit code 1."""
+    failed = False
+    try:
+        asyncio.run(process.run())
+    except* TrainmasterError as group:
+        failed = True
+        for message in dict.fromkeys(messages(group)):
+            logger.error("ended: %s", message)  # noqa: TRY400 - the message says it all
+    if failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def messages(group: BaseExceptionGroup[TrainmasterError]) -> Iterator[str]:
+    """What the errors in a group say, in groups of groups as well."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from messages(error)
+        else:
+            yield str(error)
 
 
 def _address(text: str, *, option: str) -> tuple[str, int]:

@@ -19,7 +19,8 @@ from trainmaster.adapters.kubernetes.observed import (
     pod_facts,
     stray_launches,
 )
-from trainmaster.adapters.kubernetes.store import Stores, parse_run
+from trainmaster.adapters.kubernetes.store import Stores, UnreadableRunError, parse_run
+from trainmaster.adapters.kubernetes.unreadable import UnreadableRuns
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.labels import API_VERSION, LABEL_RUN_UID, job_name
 from trainmaster.api.objects import Key
@@ -52,13 +53,23 @@ class KubernetesCluster:
         self._stores = stores
         self._settings = settings
         self._recorder = recorder
+        self._unreadable = UnreadableRuns(client)
 
     # -- seeing -------------------------------------------------------------------------------------------------------
 
     async def observe(self, key: Key, *, live: bool) -> Observation | None:
-        """What is known of a run."""
-        if live:
-            return await self._look(key)
+        """What is known of a run; None when it is gone, or when it says what this version cannot read."""
+        try:
+            observation = await self._look(key) if live else self._cached(key)
+        except UnreadableRunError as error:
+            raw = self._stores.runs.raw(key)
+            if raw is not None:
+                await self._unreadable.tell(key, raw, str(error))
+            return None
+        self._unreadable.forget(key)
+        return observation
+
+    def _cached(self, key: Key) -> Observation | None:
         run = self._stores.runs.get(key)
         if run is None:
             return None

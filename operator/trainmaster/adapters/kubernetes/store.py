@@ -22,6 +22,8 @@ from trainmaster.api.trainingrun import TrainingRun
 
 Json = dict[str, Any]
 Wake = Callable[[Key], None]
+Gone = Callable[[str], None]
+"""Told the UID of a run that is not there any more."""
 
 PARSED: Final = 1000
 """Runs kept in parsed form: those that report, with room; one takes some 50 KB."""
@@ -80,8 +82,9 @@ class Tombstones:
 class RunStore:
     """TrainingRuns by key and by UID."""
 
-    def __init__(self, wake: Wake) -> None:
+    def __init__(self, wake: Wake, gone: Gone) -> None:
         self._wake = wake
+        self._tell_gone = gone
         self._runs: dict[Key, _StoredRun] = {}
         self._keys: dict[str, Key] = {}
         self._parsed: OrderedDict[str, tuple[int, TrainingRun]] = OrderedDict()
@@ -102,7 +105,7 @@ class RunStore:
         if uid in self._gone or _is_old(version, known if known and known.uid == uid else None, listed=listed):
             return
         if known is not None and known.uid != uid:
-            self._keys.pop(known.uid, None)
+            self.forget(key, uid=known.uid)
         meta.pop("managedFields", None)
         self._runs[key] = _StoredRun(uid, version, orjson.dumps(item))
         self._keys[uid] = key
@@ -121,6 +124,7 @@ class RunStore:
             del self._runs[key]
             self._keys.pop(uid, None)
             self._parsed.pop(uid, None)
+            self._tell_gone(uid)
             self._wake(key)
 
     def retain(self, uids: frozenset[str]) -> None:
@@ -255,10 +259,10 @@ class Stores:
     records: RecordIndex
 
 
-def new_stores(wake: Wake) -> Stores:
-    """Empty stores; `wake` is told the run that a change is about."""
+def new_stores(wake: Wake, *, gone: Gone = lambda _: None) -> Stores:
+    """Empty stores; `wake` is told the run that a change is about, `gone` the UID of a run that was deleted."""
     return Stores(
-        runs=RunStore(wake),
+        runs=RunStore(wake, gone),
         jobs=FactStore(reduce=job_facts, wake=wake),
         pods=FactStore(reduce=pod_facts, wake=wake),
         records=RecordIndex(),

@@ -42,7 +42,10 @@ class Metrics:
         self.leading = self._gauge("leader_election_master_status", "1 where this replica leads.", label="name")
         self.runs = Gauge("trainmaster_runs", "TrainingRuns that are known.", registry=self.registry)
         self.events = Counter("trainmaster_events", "Events told, repetitions included.", registry=self.registry)
-        self.reports = Counter("trainmaster_reports", "Reports taken.", registry=self.registry)
+        self._reports = Counter("trainmaster_reports", "Answers to reports.", ["code"], registry=self.registry)
+        self._report_time = Histogram(
+            "trainmaster_report_duration_seconds", "Time until the answer.", buckets=LATENCIES, registry=self.registry
+        )
         build = Gauge("trainmaster_build_info", "Version.", ["version"], registry=self.registry)
         build.labels(__version__).set(1)
         self._begun: dict[Key, float] = {}
@@ -78,6 +81,11 @@ class Metrics:
         """A request to the API server was answered; status 0: it was not."""
         self._requests.labels(str(status or "<error>"), method).inc()
         self._request_time.labels(method).observe(seconds)
+
+    def report_answered(self, status: int, seconds: float) -> None:
+        """A report was answered."""
+        self._reports.labels(str(status)).inc()
+        self._report_time.observe(seconds)
 
     def longest_reconcile(self) -> float:
         """Seconds that the oldest reconcile in flight takes by now."""

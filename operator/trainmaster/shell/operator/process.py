@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import datetime
 from typing import Final
@@ -24,22 +25,32 @@ from trainmaster.adapters.kubernetes.store import Stores, new_stores
 from trainmaster.adapters.kubernetes.token_review import TokenReviewAuthenticator
 from trainmaster.adapters.series.memory import MemorySeriesStore
 from trainmaster.adapters.system_clock import SystemClock
+from trainmaster.adapters.tls import ServerTls
+from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.labels import LABEL_RUN_UID
 from trainmaster.api.objects import Key
-from trainmaster.api.trainingrun import TrainingRun
+from trainmaster.shell.garbage import settle_heap
 from trainmaster.shell.operator.health import health_app
 from trainmaster.shell.operator.metrics import Metrics
 from trainmaster.shell.operator.run_watch import RunWatch
 from trainmaster.shell.operator.settings import OperatorSettings
 from trainmaster.shell.reconcile import Reconciler
 from trainmaster.shell.report_desk import ReportDesk
-from trainmaster.shell.report_server import report_app
+from trainmaster.shell.report_listener import ReportServer
+from trainmaster.shell.report_server import REPORT_PATH, ReportHandler
+from trainmaster.shell.report_wakeups import ReportWakeups
 from trainmaster.shell.work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS: Final = 2
 """How long a graceful end waits for Events that were recorded."""
+RELEASE_SECONDS: Final = 2
+"""How long it waits for the Lease to be given back: one that is not expires a few seconds later."""
+
+
+class CannotListenError(TrainmasterError):
+    """An address that was to be served at is not ours to have."""
 
 
 class OperatorProcess:
@@ -51,7 +62,7 @@ class OperatorProcess:
         self._clock = SystemClock()
         self._metrics = Metrics()
         self._queue = WorkQueue(clock=self._clock, reconcile=self._reconcile, observer=self._metrics)
-        self._stores: Stores = new_stores(self._queue.wake)
+        self._stores: Stores = new_stores(self._queue.wake, gone=self._forget)
         self._elector: LeaderElector | None = None
         self._client = ApiClient(load, on_request=self._metrics.request, may_write=self._check_leading)
         self._recorder = EventRecorder(
@@ -66,23 +77,25 @@ class OperatorProcess:
             settings=LaunchSettings(image=settings.image, report_url=settings.report_url, ca_file=settings.ca_file),
             recorder=self._recorder,
         )
+        self._series = MemorySeriesStore()
+        self._wakeups = ReportWakeups(clock=self._clock, wake=self._queue.wake)
         self._desk = ReportDesk(
-            series=MemorySeriesStore(),
+            series=self._series,
             clock=self._clock,
             find_run=self._cluster.find,
             localise=self._cluster.localise,
-            on_report=self._reported,
+            on_report=self._wakeups.urgent,
+            on_quiet_report=self._wakeups.quiet,
         )
         self._reconciler = Reconciler(cluster=self._cluster, clock=self._clock, series=self._desk)
         self._reflectors = self._watches()
-        self._working = False
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then end gracefully.
 
         Raises:
-            LostLeadershipError: Another replica may act now.
-            WatchEndedError: A part has died that the process is no use without.
+            TrainmasterError: Alone or in an ExceptionGroup: the Lease is lost, a part has died that the process is no
+                use without, or an address cannot be listened at.
         """
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -93,32 +106,37 @@ class OperatorProcess:
             self._elector = self._new_elector(lease_client)
             async with self._serving():
                 await self._until(stop)
-                logger.info("ending")
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(FLUSH_SECONDS):
-                        await self._recorder.flush()
-            if self._elector is not None:
-                await self._elector.release()
+            logger.info("ended")
 
     async def _until(self, stop: asyncio.Event) -> None:
         """Run all parts until one fails or the end is asked for."""
-        parts: list[Coroutine[object, object, None]] = [
+        watches: list[Coroutine[object, object, None]] = [
             *(reflector.run() for reflector in self._reflectors),
             RunWatch(self._stores.runs, load=self._load, namespaces=self._settings.namespaces).run(),
             self._recorder.run(),
-            self._lead(),
         ]
-        tasks = [asyncio.create_task(part) for part in parts]
+        work = asyncio.create_task(self._lead())
+        tasks = [work, *(asyncio.create_task(part) for part in watches)]
         stopping = asyncio.create_task(stop.wait())
         try:
             done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopping}:
                 task.result()
+            logger.info("ending")
+            await _cancel(work)
+            await self._take_leave()
         finally:
-            # Reverse order: no new work first, then the watches.
-            for task in (stopping, *reversed(tasks)):
-                task.cancel()
-            await asyncio.gather(stopping, *tasks, return_exceptions=True)
+            await _cancel(stopping, *tasks)
+
+    async def _take_leave(self) -> None:
+        """Say what was recorded, and let another replica lead; neither is waited for long, nor needed."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await self._recorder.flush()
+        if self._elector is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RELEASE_SECONDS):
+                    await self._elector.release()
 
     async def _lead(self) -> None:
         """Work as long as this replica leads."""
@@ -134,7 +152,7 @@ class OperatorProcess:
             group.create_task(self._work())
 
     async def _work(self) -> None:
-        self._working = True
+        settle_heap()
         self._metrics.leading.set(1)
         await self._queue.run(workers=self._settings.workers)
 
@@ -146,7 +164,7 @@ class OperatorProcess:
             client,
             lease=Key(namespace, self._settings.lease_name),
             identity=self._settings.identity,
-            report_url=self._settings.report_url,
+            report_url=self._settings.report_url.removesuffix(REPORT_PATH),
         )
 
     def _check_leading(self) -> None:
@@ -178,21 +196,37 @@ class OperatorProcess:
     @contextlib.asynccontextmanager
     async def _serving(self) -> AsyncIterator[None]:
         """The report server and the health endpoints."""
-        authenticator = TokenReviewAuthenticator(api=self._client, pods=self._cluster, clock=self._clock)
+        settings = self._settings
+        handler = ReportHandler(
+            desk=self._desk,
+            authenticator=TokenReviewAuthenticator(api=self._client, pods=self._cluster, clock=self._clock),
+            leadership=self._elector,
+            on_answer=self._metrics.report_answered,
+        )
+        tls = self._tls()
+        server = ReportServer(handler, tls=tls.context if tls is not None else None)
         health = health_app(self._metrics, unready=self._unready)
-        async with (
-            _site(health, host=self._settings.health_host, port=self._settings.health_port),
-            _site(
-                report_app(desk=self._desk, authenticator=authenticator),
-                host=self._settings.report_host,
-                port=self._settings.report_port,
-            ),
-        ):
-            yield
+        async with _site(health, host=settings.health_host, port=settings.health_port):
+            await server.start(_listen(settings.report_host, settings.report_port))
+            watch = asyncio.create_task(tls.watch()) if tls is not None else None
+            try:
+                yield
+            finally:
+                if watch is not None:
+                    watch.cancel()
+                await server.stop()
 
-    def _reported(self, run: TrainingRun) -> None:
-        self._metrics.reports.inc()
-        self._queue.wake(run.metadata.key)
+    def _tls(self) -> ServerTls | None:
+        """The report server's certificate; None where it speaks plain http."""
+        if self._settings.certificate is None or self._settings.key is None:
+            return None
+        return ServerTls(certificate=self._settings.certificate, key=self._settings.key)
+
+    def _forget(self, uid: str) -> None:
+        """Let go of all that is kept of a run that is gone."""
+        self._series.forget(uid)
+        self._desk.forget(uid)
+        self._wakeups.forget(uid)
 
     async def _reconcile(self, key: Key) -> datetime | None:
         again = await self._reconciler.reconcile(key)
@@ -201,12 +235,27 @@ class OperatorProcess:
         return again
 
 
+async def _cancel(*tasks: asyncio.Task[object]) -> None:
+    """End tasks and wait for them, whatever became of them."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        message = f"cannot listen at {host}:{port}: {error.strerror or error}; name another address"
+        raise CannotListenError(message) from error
+
+
 @contextlib.asynccontextmanager
 async def _site(app: web.Application, *, host: str, port: int) -> AsyncIterator[None]:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.SockSite(runner, _listen(host, port)).start()
         yield
     finally:
         await runner.cleanup()
