@@ -65,8 +65,11 @@ class _Memory:
 class Reconciler:
     """Carries one run from what is seen to what is decided; killed at any step, it goes on from status."""
 
-    def __init__(self, *, cluster: Cluster, clock: Clock, series: RunSeries) -> None:
+    def __init__(
+        self, *, cluster: Cluster, clock: Clock, series: RunSeries, resync_seconds: float = RESYNC_SECONDS
+    ) -> None:
         self._cluster = cluster
+        self._resync_seconds = resync_seconds
         self._clock = clock
         self._series = series
         self._memories: dict[Key, _Memory] = {}
@@ -161,5 +164,5 @@ class Reconciler:
         moments = [moment for moment in (due, result.wake_at) if moment is not None]
         moments += [refused.again for refused in memory.refused.values()]
         if result.status.completion_time is None:
-            moments.append(now + timedelta(seconds=RESYNC_SECONDS))
+            moments.append(now + timedelta(seconds=self._resync_seconds))
         return min(moments, default=None)

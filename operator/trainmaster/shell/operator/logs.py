@@ -9,8 +9,13 @@ from typing import Final
 
 FIELDS: Final = ("run", "uid", "launch", "decision")
 """Members of a record that say what it is about: `logger.info(..., extra={"run": ...})`."""
-QUIET: Final = {"kopf": logging.WARNING, "aiohttp.access": logging.WARNING, "asyncio": logging.WARNING}
-"""kopf tells each handler's success; access logs tell each report."""
+QUIET: Final = {
+    "kopf": logging.WARNING,
+    "kopf._core.reactor.running": logging.ERROR,
+    "aiohttp.access": logging.WARNING,
+    "asyncio": logging.WARNING,
+}
+"""kopf tells each handler's success, and that signals do not reach its thread; access logs tell each report."""
 
 
 class JsonFormatter(logging.Formatter):

@@ -43,6 +43,9 @@ from trainmaster.shell.work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
 
+RESYNC_SECONDS: Final = 300
+"""A living run is looked at this often though nothing woke it: watches that miss something list again by themselves,
+and 5,000 runs looked at twice a minute would be a sixth of a core."""
 FLUSH_SECONDS: Final = 2
 """How long a graceful end waits for Events that were recorded."""
 RELEASE_SECONDS: Final = 2
@@ -87,7 +90,9 @@ class OperatorProcess:
             on_report=self._wakeups.urgent,
             on_quiet_report=self._wakeups.quiet,
         )
-        self._reconciler = Reconciler(cluster=self._cluster, clock=self._clock, series=self._desk)
+        self._reconciler = Reconciler(
+            cluster=self._cluster, clock=self._clock, series=self._desk, resync_seconds=RESYNC_SECONDS
+        )
         self._reflectors = self._watches()
 
     async def run(self) -> None:
