@@ -154,7 +154,7 @@ def test_help_imports_nothing_that_is_slow(shell: Shell) -> None:
         "for words in (['--help'], ['local', '--help'], ['local', 'run', '--help'], ['status']):\n"
         "    try: app(words)\n"
         "    except SystemExit as end: assert not end.code, end.code\n"
-        "slow = {'torch', 'mlflow', 'aiohttp', 'numpy', 'pandas', 'sqlalchemy'} & set(sys.modules)\n"
+        "slow = {'torch', 'mlflow', 'kopf', 'aiohttp', 'numpy', 'pandas', 'sqlalchemy'} & set(sys.modules)\n"
         "print('slow:', sorted(slow))\n"
     )
     done = shell.python(script)
