@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from operator import attrgetter
@@ -126,7 +126,9 @@ class ReportDesk:
             return
         seconds, steps = (now - known.first_seen).total_seconds(), report.step - known.first_step
         rate = steps / seconds if seconds > 0 and steps > 0 else known.steps_per_second
-        self._headers[report.run_uid] = replace(known, report=report, steps_per_second=rate)
+        self._headers[report.run_uid] = Header(
+            report=report, first_step=known.first_step, first_seen=known.first_seen, steps_per_second=rate
+        )
 
     def trainer_state(self, run: TrainingRun) -> TrainerState | None:
         """What the newest launch has reported; after a restart of this process, what the series kept of it."""
