@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.support.cluster_fixtures"]
+
 SEED_KEY = pytest.StashKey[int]()
 
 

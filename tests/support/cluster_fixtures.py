@@ -1,4 +1,4 @@
-"""The control plane of a test run, and a namespace for each test."""
+"""The control plane of a test run, and a namespace for each test: a plugin, for whoever asks for its fixtures."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import pytest
 from tests.support.control_plane import ControlPlane, shared_control_plane
 from tests.support.control_plane.build import find_programs
 
-HERE = Path(__file__).parent
-CRDS = HERE.parents[1] / "crds"
+CRDS = Path(__file__).parents[2] / "crds"
 PLENTY = 100_000
 """GPUs of the node: more than all tests together ask for."""
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build the programs before the first test: it takes minutes the first time, and a test's time is limited."""
-    if session.config.option.collectonly or not any(HERE in item.path.parents for item in session.items):
+    needed = any("plane" in getattr(item, "fixturenames", ()) for item in session.items)
+    if session.config.option.collectonly or not needed:
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
     if capture is None:
