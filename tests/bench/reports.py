@@ -211,6 +211,12 @@ def targets_of(paced: Phase, saturated: Phase, bare: Phase) -> list[Target]:
         _figure(
             "CPU per reconcile, paced", "ms", 1000 * paced.reconcile_cpu / max(1, paced.reconciles), paced.reconciles
         ),
+        _figure(
+            "reconciles per core-second beside that, saturated",
+            "",
+            saturated.reconciles / saturated.cpu,
+            saturated.reconciles,
+        ),
         _figure("aiohttp + pydantic alone, per core-second", "reports", bare.per_core_second, bare.accepted),
         _figure("reports refused", "reports", paced.refused + saturated.refused, paced.accepted + saturated.accepted),
     ]

@@ -24,6 +24,7 @@ from trainmaster.ports.identity import AuthenticationUnavailableError, Authentic
 from trainmaster.ports.series import SeriesError
 from trainmaster.shell.rate_limit import Rate, RateLimit
 from trainmaster.shell.report_desk import RefusedError, ReportDesk
+from trainmaster.shell.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,9 @@ REPORT_PATH = "/v1/reports"
 RETRY_AFTER_SECONDS = 5
 BODY_SECONDS: Final = 10
 """For a body to arrive once its header has; a launcher gives up on the whole request after as long."""
+REPORTS_EACH_TURN: Final = 32
+"""Reports that are read and taken in one turn of the event loop, some 8 ms of it: all else that runs there (reconciles,
+watches, the Lease) waits no longer for its own, however many launchers report at once."""
 BEARER = "Bearer "
 
 
@@ -98,6 +102,7 @@ class ReportHandler:
         self._namespaces = RateLimit(rates.namespace)
         self._bad_tokens = RateLimit(rates.bad_tokens)
         self._on_answer = on_answer
+        self._turns = Turns(each=REPORTS_EACH_TURN)
         self.busy: set[object] = set()
         """Connections with a request in hand."""
         self.draining = False
@@ -187,6 +192,7 @@ class ReportHandler:
             return _problem(413, f"at most {MAX_REPORT_BYTES} bytes")
         except (ConnectionError, web.RequestPayloadError) as error:
             return _closing(_problem(400, f"the body broke off: {error}"))
+        await self._turns.mine()
         return self._reply(identity, body)
 
     def _reply(self, identity: LaunchIdentity, body: bytes) -> web.Response:
