@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.runs import T0, UID, run_of, status_of
+from tests.support.report_keeper import Keeper, Replica
+from tests.support.runs import UID, run_of, status_of
 from trainmaster.adapters.series.memory import MemorySeriesStore
 from trainmaster.adapters.tls import SelfSigned, ServerTls, self_signed
 from trainmaster.api.protocol import MAX_REPORT_BYTES
-from trainmaster.ports.identity import AuthenticationUnavailableError, LaunchIdentity
 from trainmaster.shell import report_listener, report_server
 from trainmaster.shell.rate_limit import Rate
 from trainmaster.shell.report_desk import ReportDesk
@@ -35,33 +35,6 @@ ONE = Rate(per_second=0.1, burst=1)
 @pytest.fixture(scope="module")
 def made() -> SelfSigned:
     return self_signed(["localhost"], now=datetime.now(UTC))
-
-
-@dataclass(kw_only=True)
-class Replica:
-    """Leadership as a test has it."""
-
-    leading: bool = True
-    leader_url: str | None = None
-
-
-class Keeper:
-    """Clock and authenticator. A token is a pod's name; `away` is an API server that cannot be asked."""
-
-    def __init__(self) -> None:
-        self.gate: asyncio.Event | None = None
-
-    def now(self) -> datetime:
-        return T0
-
-    async def identify(self, token: str) -> LaunchIdentity | None:
-        if self.gate is not None:
-            await self.gate.wait()
-        if token == "away":
-            raise AuthenticationUnavailableError("the API server is away", retry_after=7)
-        if not token.startswith("pod"):
-            return None
-        return LaunchIdentity(run_uid=UID, launch=1, namespace="team", pod_uid=token)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
