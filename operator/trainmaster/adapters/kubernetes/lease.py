@@ -4,6 +4,8 @@ The holder renews every `RETRY_SECONDS`. Another takes over only when it has see
 `DURATION_SECONDS` on its own clock. The holder counts from before it sent its last good renewal, and gives up after
 `DEADLINE_SECONDS`: the five seconds between are for clocks that tick differently. All on monotonic clocks, which go on
 while a process is stopped; a process that wakes up too late finds that it does not lead before it writes anything.
+A holder that cannot renew because the API server is away writes nothing, and goes on when it finds the Lease still its
+own: an outage restarts nobody. One that finds another's name in it has lost it, and ends.
 (Durations are those of client-go's leaderelection.)
 """
 
@@ -80,11 +82,16 @@ class LeaderElector:
             await asyncio.sleep(RETRY_SECONDS * random.uniform(1.0, 1.2))  # noqa: S311 - jitter
 
     async def hold(self) -> None:
-        """Renew for as long as that works. Raises LostLeadershipError when it does not any more."""
+        """Renew for ever. Raises LostLeadershipError when another process has taken the Lease."""
+        led = True
         while True:
             await asyncio.sleep(RETRY_SECONDS)
-            await self._try()
-            self.check()
+            await self._try(held=True)
+            if led and not self.leading:
+                logger.warning("the Lease %s cannot be renewed: nothing is written until it is", self._key)
+            elif self.leading and not led:
+                logger.info("the Lease %s is renewed; going on", self._key)
+            led = self.leading
 
     async def release(self) -> None:
         """Let another take over at once."""
@@ -98,12 +105,12 @@ class LeaderElector:
         except ApiError as error:
             logger.info("the Lease %s is not released: %s; it expires", self._key, error)
 
-    async def _try(self) -> bool:
+    async def _try(self, *, held: bool = False) -> bool:
         """One try to take or renew the Lease; whether this process leads."""
         started = self._monotonic()
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
-                mine = await self._take(started)
+                mine = await self._take(started, held=held)
         except TimeoutError:
             mine = False
         except ApiError as error:
@@ -114,7 +121,7 @@ class LeaderElector:
             self._valid_until = started + DEADLINE_SECONDS
         return mine
 
-    async def _take(self, started: float) -> bool:
+    async def _take(self, started: float, *, held: bool) -> bool:
         try:
             lease = await self._client.get(paths.lease(self._key))
         except ApiError as error:
@@ -125,6 +132,11 @@ class LeaderElector:
         version, spec = lease["metadata"]["resourceVersion"], lease.get("spec") or {}
         self.leader_url = (lease["metadata"].get("annotations") or {}).get(ANNOTATION_URL)
         holder = spec.get("holderIdentity") or ""
+        if held and holder != self._identity:
+            # Even if it could be had again: whoever had it in between has decided things that we did not see.
+            self._valid_until = float("-inf")
+            message = f"the Lease {self._key} of {self._identity} is {holder or 'nobody'}'s now; another replica leads"
+            raise LostLeadershipError(message)
         if self._seen[0] != version:
             self._seen = version, started
         expired = started - self._seen[1] > (spec.get("leaseDurationSeconds") or DURATION_SECONDS)

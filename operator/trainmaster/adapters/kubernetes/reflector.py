@@ -52,17 +52,19 @@ class Reflector:
         """Follow until cancelled."""
         failures = 0
         while True:
+            begun = time.monotonic()
             try:
                 if not self._version:
                     await self._list()
-                failures = 0
                 await self._watch()
+                failures = 0
             except WatchExpiredError as error:
                 logger.info("%s: %s; listing again", self.path, error)
                 self._version = ""
                 self.restarts += 1
             except ApiError as error:
-                failures += 1
+                # A good list is no proof of good times: the watch behind it may be refused for ever.
+                failures = failures + 1 if time.monotonic() - begun < RETRY_MAX_SECONDS else 1
                 self.restarts += 1
                 await self._pause(error, failures)
 

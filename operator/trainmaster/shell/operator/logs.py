@@ -35,10 +35,20 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
+class _OneLine(logging.Filter):
+    """Leaves kopf's errors their message, and spares the reader the place in kopf's code."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith("kopf"):
+            record.exc_info = record.exc_text = None
+        return True
+
+
 def set_up_logs(*, json_lines: bool, level: str) -> None:
     """Log to stderr from now on."""
     handler = logging.StreamHandler()
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.addFilter(_OneLine())
     handler.setFormatter(JsonFormatter() if json_lines else text)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name, floor in QUIET.items():

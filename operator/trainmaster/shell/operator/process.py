@@ -94,6 +94,7 @@ class OperatorProcess:
             cluster=self._cluster, clock=self._clock, series=self._desk, resync_seconds=RESYNC_SECONDS
         )
         self._reflectors = self._watches()
+        self._run_watch = RunWatch(self._stores.runs, client=self._client, load=load, namespaces=settings.namespaces)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then end gracefully.
@@ -117,7 +118,7 @@ class OperatorProcess:
         """Run all parts until one fails or the end is asked for."""
         watches: list[Coroutine[object, object, None]] = [
             *(reflector.run() for reflector in self._reflectors),
-            RunWatch(self._stores.runs, load=self._load, namespaces=self._settings.namespaces).run(),
+            self._run_watch.run(),
             self._recorder.run(),
         ]
         work = asyncio.create_task(self._lead())
@@ -158,7 +159,7 @@ class OperatorProcess:
 
     async def _work(self) -> None:
         settle_heap()
-        self._metrics.leading.set(1)
+        self._metrics.leading.set_function(lambda: float(self._elector is None or self._elector.leading))
         await self._queue.run(workers=self._settings.workers)
 
     def _new_elector(self, client: ApiClient) -> LeaderElector | None:
@@ -196,7 +197,7 @@ class OperatorProcess:
     def _unready(self) -> str:
         """What is missing until this process sees the cluster; empty when nothing is."""
         missing = [reflector.path for reflector in self._reflectors if not reflector.synced.is_set()]
-        return f"not listed yet: {', '.join(missing)}" if missing else ""
+        return f"not listed yet: {', '.join(missing)}" if missing else self._run_watch.missing
 
     @contextlib.asynccontextmanager
     async def _serving(self) -> AsyncIterator[None]:

@@ -3,6 +3,10 @@
 kopf has a thread and a loop of its own: at its end it cancels every task of its loop that it did not start. No create
 or update handlers (they keep their progress in annotations), no index (start-up grows with the square of the objects),
 no daemons or timers (a finalizer on every object): `on.event` leaves no trace on an object.
+
+kopf looks for the kind once, and a watch of it that is refused (credentials, permissions, many errors in a row) ends
+for good while kopf goes on without it. So it is started only when the kind can be listed, and watched itself: without
+a living watch of each namespace the process is deaf, and ends.
 """
 
 from __future__ import annotations
@@ -15,7 +19,16 @@ from typing import Any, Final
 
 import kopf
 
-from trainmaster.adapters.kubernetes.client import CONNECT_SECONDS, PAGE, QUIET_SECONDS, REQUEST_SECONDS, WATCH_SECONDS
+from trainmaster.adapters.kubernetes import paths
+from trainmaster.adapters.kubernetes.client import (
+    CONNECT_SECONDS,
+    PAGE,
+    QUIET_SECONDS,
+    REQUEST_SECONDS,
+    WATCH_SECONDS,
+    ApiClient,
+    ApiError,
+)
 from trainmaster.adapters.kubernetes.connection import Connection
 from trainmaster.adapters.kubernetes.paths import RUNS
 from trainmaster.adapters.kubernetes.store import RunStore
@@ -26,40 +39,91 @@ logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
-STOP_SECONDS: Final = 8
-"""kopf waits up to 5 s for its own tasks."""
+STOP_SECONDS: Final = 3
+"""How long kopf's end is waited for; it has nothing to lose, and its thread ends with the process."""
+RETRY_SECONDS: Final = 5
+"""Between two looks at a kind that cannot be listed yet."""
+LOOK_SECONDS: Final = 1
+"""Between two looks at kopf's watches."""
+START_SECONDS: Final = 120
+"""Until kopf must watch: it asks for a page of discovery first, on a busy machine for a while."""
+WATCHER: Final = "watcher for "
+"""How kopf names the task of a watch."""
+
+NOT_FOUND: Final = 404
+NOT_SERVED: Final = f"is {GROUP}/{VERSION} there? apply what `trainmaster crds` prints"
+NOT_LISTED: Final = "`trainmaster selftest --cluster` says what is missing"
 
 
 class WatchEndedError(TrainmasterError):
-    """kopf has ended by itself: nobody would tell us of runs any more."""
+    """kopf has ended, or its watches have: nobody would tell us of runs any more."""
 
 
 class RunWatch:
     """Feeds a store with TrainingRuns, from a thread of its own."""
 
-    def __init__(self, store: RunStore, *, load: Callable[[], Connection], namespaces: Sequence[str]) -> None:
+    def __init__(
+        self, store: RunStore, *, client: ApiClient, load: Callable[[], Connection], namespaces: Sequence[str]
+    ) -> None:
         self._store = store
+        self._client = client
         self._load = load
         self._namespaces = namespaces
         self._stop = threading.Event()
-        self._ended: asyncio.Future[None] | None = None
+        self.missing = "TrainingRuns are not watched yet"
+        """Why runs are not seen; empty: they are."""
 
     async def run(self) -> None:
-        """Follow until cancelled. Raises WatchEndedError when kopf ends for any other reason."""
-        loop = asyncio.get_running_loop()
+        """Follow until cancelled. Raises WatchEndedError when kopf or one of its watches ends for any other reason."""
+        for namespace in self._namespaces or ("",):
+            await self._wait_until_listable(paths.everywhere(paths.OURS, RUNS, namespace=namespace))
+        loop, theirs = asyncio.get_running_loop(), asyncio.new_event_loop()
         ended: asyncio.Future[None] = loop.create_future()
-        thread = threading.Thread(target=self._serve, args=(loop, ended), name="kopf", daemon=True)
+        thread = threading.Thread(target=self._serve, args=(theirs, loop, ended), name="kopf", daemon=True)
         thread.start()
         try:
-            await asyncio.shield(ended)
+            await self._watch_over(theirs, ended)
         finally:
             self._stop.set()
             await asyncio.to_thread(thread.join, STOP_SECONDS)
-        raise WatchEndedError("kopf has ended by itself; see its log lines above")
 
-    def _serve(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
+    async def _wait_until_listable(self, path: str) -> None:
+        """Return when the kind is served and may be listed; what is missing until then is said once."""
+        while True:
+            try:
+                await self._client.get(path, {"limit": "1"})
+            except ApiError as error:
+                hint = NOT_SERVED if error.status == NOT_FOUND else NOT_LISTED
+                missing = f"{error}; {hint}"
+                if missing != self.missing:
+                    logger.warning("no TrainingRun can be seen: %s", missing)
+                self.missing = missing
+                await asyncio.sleep(error.retry_after or RETRY_SECONDS)
+            else:
+                return
+
+    async def _watch_over(self, theirs: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
+        """Return never; raise WatchEndedError when kopf is no use any more."""
+        wanted, patience = len(self._namespaces) or 1, START_SECONDS
+        while True:
+            done, _ = await asyncio.wait([ended], timeout=LOOK_SECONDS)
+            if done:
+                raise WatchEndedError("kopf has ended by itself; its log lines above say why")
+            if _watches(theirs) >= wanted:
+                patience, self.missing = 0, ""
+            elif patience <= 0:
+                message = "kopf does not watch TrainingRuns any more; its log lines above say why"
+                raise WatchEndedError(message)
+            else:
+                patience -= LOOK_SECONDS
+
+    def _serve(
+        self, theirs: asyncio.AbstractEventLoop, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]
+    ) -> None:
         try:
+            asyncio.set_event_loop(theirs)
             kopf.run(
+                loop=theirs,
                 registry=self._registry(loop),
                 settings=_settings(),
                 standalone=True,
@@ -101,6 +165,11 @@ def _as_coroutine(function: Callable[..., None]) -> Callable[..., Any]:
         function(**kwargs)
 
     return handler
+
+
+def _watches(loop: asyncio.AbstractEventLoop) -> int:
+    """How many watches of kopf live."""
+    return sum(not task.done() and task.get_name().startswith(WATCHER) for task in asyncio.all_tasks(loop))
 
 
 def _resolve(future: asyncio.Future[None]) -> None:
