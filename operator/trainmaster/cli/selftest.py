@@ -6,10 +6,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -20,6 +20,7 @@ from trainmaster.api.trainingrun import TrainingRun
 from trainmaster.cli.exits import EXIT_FAILED
 from trainmaster.cli.local import DEFAULT_STATE_DIR, StateDirOption
 from trainmaster.cli.output import OutputFormat, OutputOption, add_row, plain_table, print_data, stdout
+from trainmaster.cli.selftest_outcome import Outcome
 
 TORCH_STEP = "import torch; x = torch.ones(4, requires_grad=True); (x * x).sum().backward(); print(torch.__version__)"
 TORCH_SECONDS = 120
@@ -38,37 +39,57 @@ class Check(NamedTuple):
     call: Callable[[], str]
 
 
-class Outcome(NamedTuple):
-    """How one check went."""
-
-    name: str
-    passed: bool
-    detail: str
-    seconds: float
-
-
-def selftest(*, output: OutputOption = OutputFormat.TABLE, state_dir: StateDirOption = DEFAULT_STATE_DIR) -> None:
+def selftest(
+    *,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Check a cluster instead: version, kinds and permissions, as $KUBECONFIG.")
+    ] = False,
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option("--namespace", "-n", help="Namespace that the operator will serve; may be repeated."),
+    ] = None,
+    lease_namespace: Annotated[str, typer.Option(help="Namespace of the operator's Lease; its own by default.")] = "",
+    output: OutputOption = OutputFormat.TABLE,
+    state_dir: StateDirOption = DEFAULT_STATE_DIR,
+) -> None:
     """Check this installation: PyTorch, the state directory, the demo's data, and a run that crashes and recovers.
 
-    Exit code 0 when all checks pass, 1 when one fails.
+    With --cluster: what `trainmaster operator` needs of a cluster, with the rules to add for what is missing.
+
+    Exit code 0 when all checks pass, 1 when one fails, 2 when there is nothing to check.
     """
-    checks = (
+    if cluster:
+        from trainmaster.cli.selftest_cluster import inspect_cluster, print_grant  # noqa: PLC0415 - imports kopf
+
+        outcomes, grant = inspect_cluster(tuple(namespace or ()), lease_namespace=lease_namespace)
+        _print(outcomes, output=output)
+        if output is OutputFormat.TABLE:
+            print_grant(grant)
+    else:
+        outcomes = [_perform(check) for check in _checks(state_dir)]
+        _print(outcomes, output=output)
+    if not all(outcome.passed for outcome in outcomes):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _checks(state_dir: Path) -> tuple[Check, ...]:
+    return (
         Check("python", _python),
         Check("state directory", lambda: _state_dir(state_dir)),
         Check("pytorch", _torch),
         Check("demo data", _demo_data),
         Check("a run that crashes once", _crashing_run),
     )
-    outcomes = [_perform(check) for check in checks]
-    if output is OutputFormat.TABLE:
-        table = plain_table("check", "result", "seconds", "detail")
-        for outcome in outcomes:
-            add_row(table, outcome.name, "ok" if outcome.passed else "FAILED", f"{outcome.seconds:.1f}", outcome.detail)
-        stdout().print(table)
-    else:
+
+
+def _print(outcomes: Sequence[Outcome], *, output: OutputFormat) -> None:
+    if output is not OutputFormat.TABLE:
         print_data([outcome._asdict() for outcome in outcomes], output=output)
-    if not all(outcome.passed for outcome in outcomes):
-        raise typer.Exit(EXIT_FAILED)
+        return
+    table = plain_table("check", "result", "seconds", "detail")
+    for outcome in outcomes:
+        add_row(table, outcome.name, "ok" if outcome.passed else "FAILED", f"{outcome.seconds:.1f}", outcome.detail)
+    stdout().print(table)
 
 
 def _perform(check: Check) -> Outcome:

@@ -1,0 +1,76 @@
+"""`trainmaster selftest --cluster`: would the operator find there what it needs, as whoever asks?"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Sequence
+
+from trainmaster.adapters.kubernetes.client import ApiClient
+from trainmaster.adapters.kubernetes.connection import load_connection
+from trainmaster.adapters.kubernetes.inspection import ClusterInspection, Missing
+from trainmaster.adapters.kubernetes.permissions import PERMISSIONS, roles
+from trainmaster.api.crds import all_crds
+from trainmaster.api.errors import TrainmasterError
+from trainmaster.cli.output import to_yaml
+from trainmaster.cli.selftest_outcome import Outcome
+
+GRANT = "# What is missing, for `kubectl apply -f -`:\n"
+ROLE_NAME = "trainmaster-missing"
+"""A role of its own: what an administrator has made is not overwritten."""
+
+
+def inspect_cluster(namespaces: Sequence[str], *, lease_namespace: str) -> tuple[list[Outcome], str]:
+    """All checks; and, where permissions are missing, the YAML that grants them. Raises TrainmasterError: no server."""
+    return asyncio.run(_inspect(namespaces, lease_namespace=lease_namespace))
+
+
+async def _inspect(namespaces: Sequence[str], *, lease_namespace: str) -> tuple[list[Outcome], str]:
+    own = lease_namespace or load_connection().namespace
+    async with ApiClient(load_connection) as client:
+        cluster = ClusterInspection(client, namespaces=namespaces, lease_namespace=own)
+        outcomes = [await _perform("api server", cluster.version())]
+        if not outcomes[0].passed:
+            return outcomes, ""
+        outcomes.append(await _perform("user", cluster.user()))
+        user = outcomes[-1].detail
+        outcomes += [await _perform(f"kind {crd['metadata']['name']}", cluster.kind(crd)) for crd in all_crds()]
+        lacking: list[Missing] = []
+        for permission in PERMISSIONS:
+            told, missing = f"permission {permission.name}", await cluster.missing(permission)
+            lacking += missing
+            outcomes.append(await _perform(told, _permitted(", ".join(permission.verbs), missing, why=permission.why)))
+    granted = roles([(each.permission, each.namespace) for each in lacking], user=user, name=ROLE_NAME)
+    return outcomes, GRANT + "---\n".join(to_yaml(role) for role in granted) if granted else ""
+
+
+async def _permitted(verbs: str, missing: Sequence[Missing], *, why: str) -> str:
+    if not missing:
+        return f"{verbs}: to {why}"
+    places = [f"{', '.join(each.permission.verbs)} {_place(each.namespace)}" for each in missing]
+    rules = " ".join(dict.fromkeys(str(each.permission.rule()) for each in missing))
+    message = f"missing: {'; '.join(places)}: to {why}; add the rule {rules}"
+    raise MissingPermissionError(message)
+
+
+def _place(namespace: str) -> str:
+    return f"in namespace {namespace}" if namespace else "in all namespaces"
+
+
+class MissingPermissionError(TrainmasterError):
+    """A verb on a kind is refused to us."""
+
+
+async def _perform(name: str, check: Awaitable[str]) -> Outcome:
+    start = time.monotonic()
+    try:
+        detail, passed = await check, True
+    except TrainmasterError as error:
+        detail, passed = str(error), False
+    return Outcome(name=name, passed=passed, detail=detail, seconds=time.monotonic() - start)
+
+
+def print_grant(grant: str) -> None:
+    """Print the YAML that grants what is missing, if anything is."""
+    sys.stdout.write(f"\n{grant}" if grant else "")
