@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -37,12 +39,35 @@ Json = dict[str, Any]
 
 NOT_FOUND: Final = 404
 CONFLICT: Final = 409
+RECENT_SECONDS: Final = 0.1
+"""An answer this old says as much as one that is asked for now: its own way back may take as long."""
 TRANSIENT: Final = frozenset({401, 408, CONFLICT, 429})
 """Client errors that say nothing about what was asked for: our credentials, the load, who was faster."""
 
 
 class PrunedStatusError(TrainmasterError):
     """The API server dropped a part of status that decisions stand on: its definition of the kind is older than us."""
+
+
+class RecentAnswers:
+    """Which version of each run the server has answered with just now."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._noted: OrderedDict[str, tuple[str, float]] = OrderedDict()
+
+    def note(self, run: TrainingRun) -> None:
+        """The server has answered with this."""
+        now = self._monotonic()
+        self._noted[run.metadata.uid] = run.metadata.resource_version, now
+        self._noted.move_to_end(run.metadata.uid)
+        while self._noted and next(iter(self._noted.values()))[1] < now - RECENT_SECONDS:
+            self._noted.popitem(last=False)
+
+    def is_recent(self, run: TrainingRun) -> bool:
+        """Whether it has answered with this version, `RECENT_SECONDS` ago at most."""
+        version, moment = self._noted.get(run.metadata.uid, ("", 0.0))
+        return version == run.metadata.resource_version and self._monotonic() - moment <= RECENT_SECONDS
 
 
 class KubernetesCluster:
@@ -54,6 +79,7 @@ class KubernetesCluster:
         self._settings = settings
         self._recorder = recorder
         self._unreadable = UnreadableRuns(client)
+        self._answers = RecentAnswers()
 
     # -- seeing -------------------------------------------------------------------------------------------------------
 
@@ -82,21 +108,45 @@ class KubernetesCluster:
         Jobs are asked for by name, since an API server has no index of labels: those that the cache or an open decision
         names, and that of the newest launch. A Job beyond those would need a launch that status has never held.
         """
+        run = self._recent(key) or await self._read(key)
+        if run is None:
+            return None
+        found = await asyncio.gather(*(self._job(key.namespace, name) for name in self._names(run)))
+        jobs = [job for job in found if job is not None]
+        observation = self._observation(run, jobs=jobs, pods=await self._pods(run, jobs))
+        return replace(observation, live=True, earlier=await self._earlier(run))
+
+    def _recent(self, key: Key) -> TrainingRun | None:
+        """The run, where reading it again would show nothing that counts.
+
+        That is when the server has just answered with it. And when nothing was ever decided about it: then nothing of
+        it can be absent but a record, and the write that follows proves by its version that it was current.
+        """
+        run = self._stores.runs.get(key)
+        if run is None:
+            return None
+        never_decided = run.status.observed_generation < 0 and run.metadata.deletion_timestamp is None
+        return run if never_decided or self._answers.is_recent(run) else None
+
+    async def _read(self, key: Key) -> TrainingRun | None:
+        """The run as the server has it now; None when it is gone."""
         try:
             raw = await self._client.get(paths.run(key))
         except ApiError as error:
             if error.status != NOT_FOUND:
                 raise
-            known = self._stores.runs.get(key)
+            known = self._stores.runs.raw(key)
             if known is not None:
-                self._stores.runs.forget(key, uid=known.metadata.uid)
+                self._stores.runs.forget(key, uid=known["metadata"]["uid"])
             return None
+        return self._answered(raw)
+
+    def _answered(self, raw: Json) -> TrainingRun:
+        """Take a run that the server has just answered with."""
         self._stores.runs.put(raw)
         run = parse_run(raw)
-        found = await asyncio.gather(*(self._job(key.namespace, name) for name in self._names(run)))
-        jobs = [job for job in found if job is not None]
-        observation = self._observation(run, jobs=jobs, pods=await self._pods(run, jobs))
-        return replace(observation, live=True, earlier=await self._earlier(run))
+        self._answers.note(run)
+        return run
 
     def _observation(self, run: TrainingRun, *, jobs: Sequence[JobFacts], pods: Sequence[PodFacts]) -> Observation:
         return Observation(
@@ -190,11 +240,10 @@ class KubernetesCluster:
         except ApiError as error:
             if error.status not in {CONFLICT, NOT_FOUND}:
                 raise
-            await self._look(key)
+            await self._read(key)
             message = f"{key} has changed since version {run.metadata.resource_version} was read ({error.message})"
             raise ConflictError(message) from error
-        self._stores.runs.put(raw)
-        fresh = parse_run(raw)
+        fresh = self._answered(raw)
         if fresh.status.decisions != status.decisions or fresh.status.launch != status.launch:
             message = f"{key}: the API server did not keep status.decisions: apply what `trainmaster crds` prints"
             raise PrunedStatusError(message)
