@@ -25,8 +25,10 @@ class RecordIndex:
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
-        self._names: set[Key] = set()
-        self._successes: dict[Subject, set[Key]] = {}
+        self._names: dict[Key, str] = {}
+        """UID of the newest record of each name."""
+        self._successes: dict[Subject, set[str]] = {}
+        """UIDs of successful records."""
 
     def put(self, item: Json, *, listed: bool = False) -> None:  # noqa: ARG002 - a record never changes
         """Take note of a record."""
@@ -34,9 +36,9 @@ class RecordIndex:
         key = Key(meta["namespace"], meta["name"])
         subject = (key.namespace, str(spec.get("runName")), str(spec.get("specHash")))
         self._known[meta["uid"]] = _Known(key, subject)
-        self._names.add(key)
+        self._names[key] = meta["uid"]
         if spec.get("outcome") == Phase.SUCCEEDED:
-            self._successes.setdefault(subject, set()).add(key)
+            self._successes.setdefault(subject, set()).add(meta["uid"])
 
     def remove(self, item: Json) -> None:
         """Forget a record that was deleted."""
@@ -54,14 +56,15 @@ class RecordIndex:
     def successes(self, run: TrainingRun) -> tuple[Key, ...]:
         """Records of successes with this run's name and spec."""
         subject = (run.metadata.namespace, run.metadata.name, spec_hash(run))
-        return tuple(sorted(self._successes.get(subject, ())))
+        return tuple(sorted({self._known[uid].key for uid in self._successes.get(subject, ())}))
 
     def _forget(self, uid: str) -> None:
         known = self._known.pop(uid, None)
         if known is None:
             return
-        self._names.discard(known.key)
+        if self._names.get(known.key) == uid:
+            del self._names[known.key]
         successes = self._successes.get(known.subject, set())
-        successes.discard(known.key)
+        successes.discard(uid)
         if not successes:
             self._successes.pop(known.subject, None)

@@ -63,20 +63,24 @@ class _StoredRun:
 class Tombstones:
     """UIDs of objects that were deleted: a reply that was on its way meanwhile must not bring one back.
 
-    A watch tells of a deletion once. UIDs are never used again, so an old tombstone does no harm.
+    A watch tells of a deletion once. A UID comes back only with a restored backup, and that only a list can show: it
+    is a newer truth than any deletion that a watch has told of.
     """
 
     def __init__(self) -> None:
         self._uids: OrderedDict[str, None] = OrderedDict()
-
-    def __contains__(self, uid: str) -> bool:
-        return uid in self._uids
 
     def add(self, uid: str) -> None:
         """Take note of a deletion."""
         self._uids[uid] = None
         while len(self._uids) > REMEMBERED_DELETIONS:
             self._uids.popitem(last=False)
+
+    def block(self, uid: str, *, listed: bool) -> bool:
+        """Whether an object is to be left out; one that is listed is there again."""
+        if listed:
+            self._uids.pop(uid, None)
+        return uid in self._uids
 
 
 class RunStore:
@@ -102,9 +106,13 @@ class RunStore:
         meta = item["metadata"]
         key, uid, version = Key(meta["namespace"], meta["name"]), meta["uid"], int(meta["resourceVersion"])
         known = self._runs.get(key)
-        if uid in self._gone or _is_old(version, known if known and known.uid == uid else None, listed=listed):
+        same = known if known is not None and known.uid == uid else None
+        if self._gone.block(uid, listed=listed) or _is_old(version, same, listed=listed):
             return
         if known is not None and known.uid != uid:
+            if listed or version > known.version:
+                # Its name is another's now, so it is gone, although no watch has told of that.
+                self._gone.add(known.uid)
             self.forget(key, uid=known.uid)
         meta.pop("managedFields", None)
         self._runs[key] = _StoredRun(uid, version, orjson.dumps(item))
@@ -205,8 +213,12 @@ class FactStore(Generic[F]):
     def put(self, item: Json, *, listed: bool) -> None:
         """Take an object."""
         facts = self._reduce(item)
-        if facts.uid in self._gone or _is_old(facts.version, self._by_uid.get(facts.uid), listed=listed):
+        known = self._by_uid.get(facts.uid)
+        if self._gone.block(facts.uid, listed=listed) or _is_old(facts.version, known, listed=listed):
             return
+        if known is not None and known.run_uid != facts.run_uid:
+            # Its owner was changed, as `kubectl delete --cascade=orphan` does: both runs want to know.
+            self._forget(facts.uid)
         self._by_uid[facts.uid] = facts
         self._by_run.setdefault(facts.run_uid, {})[facts.uid] = facts
         self._by_name[Key(facts.namespace, facts.name)] = facts.uid
