@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.kubernetes_objects import CONTROLLER, job_json, record_json, run_json, running_pod
-from tests.support.runs import UID
+from tests.support.runs import UID, decision_of
 from trainmaster.adapters.kubernetes import store
 from trainmaster.adapters.kubernetes.records import RecordIndex
-from trainmaster.adapters.kubernetes.store import Stores, UnreadableRunError, new_stores
+from trainmaster.adapters.kubernetes.store import Stores, UnreadableRunError, new_stores, parse_run
 from trainmaster.api.objects import Key
 
 Json = dict[str, Any]
@@ -266,6 +266,21 @@ def test_fields_that_only_a_newer_version_knows_do_not_make_a_run_unreadable() -
     bench.runs.put(run_json(brandNew={"a": 1}))
 
     assert bench.version() == "1"
+
+
+def test_what_a_newer_version_wrote_into_status_is_kept_at_every_depth() -> None:
+    decision = decision_of("Postpone", state="Waiting").to_wire() | {"horizon": "far"}
+    status = {"observedGeneration": 1, "forecast": {"steps": 5}, "decisions": [decision]}
+
+    kept = parse_run(run_json() | {"status": status}).status.to_wire()
+
+    assert kept["forecast"] == {"steps": 5}
+    assert kept["decisions"] == [decision]
+
+
+def test_a_status_that_cannot_be_read_says_where() -> None:
+    with pytest.raises(UnreadableRunError, match=r"default/market: status\.launch: .*; got 'one'"):
+        parse_run(run_json() | {"status": {"launch": "one"}})
 
 
 # -- any order ----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from trainmaster.adapters.kubernetes.observed import JobFacts, PodFacts, job_fac
 from trainmaster.adapters.kubernetes.records import RecordIndex
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.objects import Key
-from trainmaster.api.trainingrun import TrainingRun
+from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
 
 Json = dict[str, Any]
 Wake = Callable[[Key], None]
@@ -43,10 +43,13 @@ def parse_run(raw: Json) -> TrainingRun:
         UnreadableRunError: With the field that does not fit.
     """
     try:
-        return TrainingRun.model_validate(raw, extra="ignore")
+        # `extra` holds for all that is below; status is read without it: what is dropped there, the next write deletes.
+        known = TrainingRun.model_validate(raw | {"status": {}}, extra="ignore")
+        return known.model_copy(update={"status": TrainingRunStatus.model_validate(raw.get("status") or {})})
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
+        part = ("status",) if error.title == TrainingRunStatus.__name__ else ()
+        where = ".".join(str(name) for name in (*part, *first["loc"]))
         name = f"{raw['metadata'].get('namespace')}/{raw['metadata']['name']}"
         found = f"{name}: {where}: {first['msg']}; got {first['input']!r}"
         message = f"{found}: apply a manifest that `trainmaster validate` accepts"
