@@ -210,6 +210,28 @@ class Bench:
             ended = max(self.watch.appeared[name] for name in names)
             return len(names) / (ended - begun), self.watch.appeared[last] - behind
 
+    async def floor(self) -> tuple[list[float], float]:
+        """What the API server alone takes: latencies at the same pace, and Jobs per second of the same flood."""
+        plane = json.dumps(asdict(self.plane), default=str)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.bench.floor", plane, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        assert await process.stdout.readline(), "the floor's process has not started"
+        try:
+            names = self.names(BATCH)
+            asked = await self.load.open_loop("bench", names, per_second=PER_SECOND)
+            assert not await self.watch.wait_for(names, seconds=60), "the floor has lost a run"
+            latencies = [self.watch.appeared[name] - moment for name, moment in asked.items()]
+            names = self.names(QUICK_FLOOD if self.quick else FLOOD)
+            begun = time.monotonic()
+            await asyncio.gather(*(self.load.create("bench", name) for name in names))
+            assert not await self.watch.wait_for(names, seconds=SETTLE_SECONDS), "the floor has lost a run"
+            rate = len(names) / (max(self.watch.appeared[name] for name in names) - begun)
+        finally:
+            await process.communicate(b"")
+        return latencies, rate
+
     async def clear(self) -> None:
         """Remove what was measured: the next stage has so many runs as it says."""
         for namespace in ("bench", "other"):
@@ -220,8 +242,19 @@ class Bench:
         await asyncio.sleep(5)
 
 
-async def measure(options: Options, plane: ControlPlane, folder: Path) -> tuple[list[Stage], tuple[float, float]]:
-    """All stages, and the flood."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """All that one run of the benchmark has measured."""
+
+    stages: list[Stage]
+    flood: tuple[float, float]
+    """Jobs per second; seconds until a run of another namespace behind it has its Job."""
+    floor: tuple[list[float], float]
+    """Latencies; Jobs per second."""
+
+
+async def measure(options: Options, plane: ControlPlane, folder: Path) -> Measured:
+    """All stages, the flood, and the floor."""
     async with admin(plane) as load, load.jobs() as watch:
         bench = Bench(plane=plane, load=load, watch=watch, options=options, folder=folder)
         stages, before, told = [], 0, Console(stderr=True, highlight=False)
@@ -233,7 +266,9 @@ async def measure(options: Options, plane: ControlPlane, folder: Path) -> tuple[
             if not existing:
                 flood = await bench.flood()
                 await bench.clear()
-        return stages, flood
+                floor = await bench.floor()
+                await bench.clear()
+        return Measured(stages=stages, flood=flood, floor=floor)
 
 
 def _brief(stage: Stage) -> str:
@@ -241,15 +276,20 @@ def _brief(stage: Stage) -> str:
     return f"p50 {1000 * p50:.0f} ms, p95 {1000 * p95:.0f} ms, {stage.cpu_ms:.1f} ms CPU, {stage.rss_mib:.0f} MiB"
 
 
-def targets(stages: list[Stage], flood: tuple[float, float], *, quick: bool) -> list[Target]:
+def targets(measured: Measured, *, quick: bool) -> list[Target]:
     """The figures and their goals."""
     size = QUICK_FLOOD if quick else FLOOD
+    flood, (floor, floor_rate) = measured.flood, measured.floor
+    floor_p50, floor_p95 = (1000 * percentile(floor, share) for share in (0.5, 0.95))
     found = [
+        Target(name="floor: create to Job p50", unit="ms", goal=None, value=floor_p50, n=len(floor)),
+        Target(name="floor: create to Job p95", unit="ms", goal=None, value=floor_p95, n=len(floor)),
+        Target(name="floor: flood", unit="Jobs/s", goal=None, value=floor_rate, n=size, better="higher"),
         Target(name="flood", unit="Jobs/s", goal=60, value=flood[0], n=size, better="higher", enough=FLOOD),
         Target(name="behind the flood, another namespace", unit="s", goal=0.5, value=flood[1], n=1, enough=1 + quick),
     ]
     memory = {1000: 130.0, 5000: 220.0}
-    for stage in stages:
+    for stage in measured.stages:
         there, n = f"{stage.existing:,} there", len(stage.latencies)
         p50, p95 = (1000 * percentile(stage.latencies, share) for share in (0.5, 0.95))
         found += [
@@ -287,8 +327,8 @@ def main() -> None:
         for namespace in SPACES:
             plane.kubectl("create", "namespace", namespace)
             plane.add_claim(namespace, "checkpoints")
-        stages, flood = asyncio.run(measure(options, plane, folder))
-    publish("operator_latency", options=options, targets=targets(stages, flood, quick=options.quick))
+        measured = asyncio.run(measure(options, plane, folder))
+    publish("operator_latency", options=options, targets=targets(measured, quick=options.quick))
 
 
 if __name__ == "__main__":
