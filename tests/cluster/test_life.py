@@ -250,7 +250,7 @@ def test_a_foreign_job_with_our_name_is_neither_adopted_nor_deleted(new_run: New
     uid = run.create(suspend=True)["metadata"]["uid"]
     labels = {"trainmaster.io/run-uid": uid, "trainmaster.io/launch": "1"}
     pod = {"restartPolicy": "Never", "containers": [{"name": "theirs", "image": "theirs"}]}
-    theirs = {
+    theirs: Wire = {
         "metadata": {"name": run.job(1), "labels": labels},
         "spec": {"suspend": True, "template": {"spec": pod}},
     }
