@@ -21,9 +21,9 @@ from trainmaster.adapters.kubernetes.observed import (
     pod_facts,
     stray_launches,
 )
+from trainmaster.adapters.kubernetes.pruning import PrunedStatusError, PruneGuard
 from trainmaster.adapters.kubernetes.store import Stores, UnreadableRunError, parse_run
 from trainmaster.adapters.kubernetes.unreadable import UnreadableRuns
-from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.labels import API_VERSION, LABEL_RUN_UID, job_name
 from trainmaster.api.objects import Key
 from trainmaster.api.plan import Plan
@@ -43,10 +43,6 @@ RECENT_SECONDS: Final = 0.1
 """An answer this old says as much as one that is asked for now: its own way back may take as long."""
 TRANSIENT: Final = frozenset({401, 408, CONFLICT, 429})
 """Client errors that say nothing about what was asked for: our credentials, the load, who was faster."""
-
-
-class PrunedStatusError(TrainmasterError):
-    """The API server dropped a part of status that decisions stand on: its definition of the kind is older than us."""
 
 
 class RecentAnswers:
@@ -80,6 +76,7 @@ class KubernetesCluster:
         self._recorder = recorder
         self._unreadable = UnreadableRuns(client)
         self._answers = RecentAnswers()
+        self._pruning = PruneGuard()
 
     # -- seeing -------------------------------------------------------------------------------------------------------
 
@@ -231,9 +228,16 @@ class KubernetesCluster:
     # -- doing --------------------------------------------------------------------------------------------------------
 
     async def write_status(self, run: TrainingRun, status: TrainingRunStatus) -> TrainingRun:
-        """Write what has changed of a status, if the run is still the version that was read; raises ConflictError."""
+        """Write what has changed of a status, if the run is still the version that was read.
+
+        Raises:
+            ConflictError: It is not.
+            PrunedStatusError: The server keeps only a part of what is written; nothing is left of the write.
+        """
         key = run.metadata.key
-        patch = merge_patch(self._stored_status(run), status.to_wire())
+        self._pruning.check(key)
+        before = self._stored_status(run)
+        patch = merge_patch(before, status.to_wire())
         body = {"metadata": {"resourceVersion": run.metadata.resource_version}, "status": patch}
         try:
             raw = await self._client.patch(paths.run_status(key), body)
@@ -245,9 +249,16 @@ class KubernetesCluster:
             raise ConflictError(message) from error
         fresh = self._answered(raw)
         if fresh.status.decisions != status.decisions or fresh.status.launch != status.launch:
-            message = f"{key}: the API server did not keep status.decisions: apply what `trainmaster crds` prints"
-            raise PrunedStatusError(message)
+            self._pruning.note()
+            await self._take_back(key, raw, before)
+            raise PrunedStatusError(key)
         return fresh
+
+    async def _take_back(self, key: Key, raw: Json, status: Json) -> None:
+        """Undo a write of which only a part was kept."""
+        version = {"resourceVersion": raw["metadata"]["resourceVersion"]}
+        body = {"metadata": version, "status": merge_patch(raw.get("status") or {}, status)}
+        self._answered(await self._client.patch(paths.run_status(key), body))
 
     def _stored_status(self, run: TrainingRun) -> Json:
         raw = self._stores.runs.raw(run.metadata.key)
