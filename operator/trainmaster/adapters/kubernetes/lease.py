@@ -137,9 +137,11 @@ class LeaderElector:
             self._valid_until = float("-inf")
             message = f"the Lease {self._key} of {self._identity} is {holder or 'nobody'}'s now; another replica leads"
             raise LostLeadershipError(message)
+        looked = self._monotonic()
         if self._seen[0] != version:
-            self._seen = version, started
-        expired = started - self._seen[1] > (spec.get("leaseDurationSeconds") or DURATION_SECONDS)
+            # Not from when the look was sent: it may have been served much later, just after a renewal.
+            self._seen = version, looked
+        expired = looked - self._seen[1] > (spec.get("leaseDurationSeconds") or DURATION_SECONDS)
         if holder not in {"", self._identity} and not expired:
             return False
         change: Json = {"holderIdentity": self._identity, "renewTime": _now(), "leaseDurationSeconds": DURATION_SECONDS}
