@@ -36,6 +36,8 @@ def left_behind(*, uid: str = UID, namespace: str = "team", minute: int = 10) ->
     owner = {"kind": "TrainingRun", "name": "market", "uid": uid, "controller": True}
     decision = {"id": f"Launch-1-1-17000000{minute}", "kind": "Launch", "launch": 1, "state": "Done", "time": time}
     conditions = [{"type": kind, "status": "True", "lastTransitionTime": time} for kind in ("Ready", "Succeeded")]
+    pod = f"{namespace}/{name}-{'zstsk' if minute % 2 else 'q48hb'}"
+    ended = {"type": "Complete", "status": "True", "message": f"pod {pod} has ended"}
     meta = {
         "namespace": namespace,
         "creationTimestamp": time,
@@ -60,7 +62,7 @@ def left_behind(*, uid: str = UID, namespace: str = "team", minute: int = 10) ->
             "kind": "Job",
             "metadata": meta | {"name": name, "uid": job_uid, "ownerReferences": [owner], "labels": {"run-uid": uid}},
             "spec": {"template": {"env": [{"name": "PLAN", "value": plan}, {"name": "DIR", "value": f"{uid}/0/1"}]}},
-            "status": {"succeeded": 1, "startTime": time},
+            "status": {"succeeded": 1, "startTime": time, "conditions": [ended]},
         },
     ]
 

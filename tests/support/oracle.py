@@ -27,6 +27,8 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 DECISION_ID = re.compile(r"\b([A-Z][A-Za-z]+-\d+-\d+)-\d{9,}(-\d+)?\b")
 """Kind, launch and plan stay; the second of taking is masked, and the number that tells two of one second."""
 UID_IN_NAME = re.compile(rf"-[0-9a-f]{{{UID_DIGITS}}}(?=-\d+$)")
+POD_SUFFIX = re.compile(r"(-<uid>-\d+)-[bcdfghjklmnpqrstvwxz2456789]{5}\b")
+"""What the Job controller makes up for a pod's name; a Job's conditions name the pod that ended it."""
 OF_THE_SERVER = ("uid", "resourceVersion", "creationTimestamp", "managedFields")
 """Metadata that says when and by whom, never what."""
 
@@ -109,7 +111,8 @@ class Masks:
         text = UUID.sub("<unknown uid>", text)
         for namespace in self._namespaces:
             text = re.sub(rf"\b{re.escape(namespace)}\b", "<namespace>", text)
-        return DECISION_ID.sub(r"\1-<second>", TIME.sub("<time>", self._shortened(text)))
+        text = POD_SUFFIX.sub(r"\1-<pod>", self._shortened(text))
+        return DECISION_ID.sub(r"\1-<second>", TIME.sub("<time>", text))
 
     def item(self, item: Wire) -> Wire:
         """An object, masked."""
