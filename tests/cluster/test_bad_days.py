@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.accounts import service_account
+from tests.support.accounts import service_account, without
 from tests.support.cluster_runs import CLAIM, JOBS, UserRun, fresh_namespace
 from tests.support.control_plane import ControlPlane
-from tests.support.fault_proxy.faults import Answer, ServerAway
+from tests.support.fault_proxy.faults import Answer, CutWatches, ServerAway
 from tests.support.fault_proxy.proxy import FaultProxy, fault_proxy
 from tests.support.fault_proxy.requests import WRITING, Match
 from tests.support.operator_process import Operator, running_operator, wait_until
@@ -145,6 +145,35 @@ def test_an_operator_with_a_wrong_token_says_so_and_works_when_it_gets_a_right_o
         plane.kubeconfig_for(plane.admin_token, name=name)
         run.until_running()
         wait_until(lambda: operator.get("/readyz")[0] == 200, what="an operator that is ready")
+        assert "Traceback" not in operator.told
+
+
+def test_an_operator_that_may_not_see_runs_waits_until_it_may(plane: ControlPlane, arena: str, tmp_path: Path) -> None:
+    with service_account(plane, arena) as account:
+        account.grant(without("trainingruns", "list"))
+        kubeconfig = plane.kubeconfig_for(account.token(), name=f"operator-{arena}")
+        with running_operator(kubeconfig, *where(arena), folder=tmp_path) as operator:
+            operator.wait_until_leading()
+            run = new_run(plane, arena, "unseen")
+            wait_until(lambda: 'cannot list resource "trainingruns"' in operator.told, what="clear words")
+            assert 'cannot list resource "trainingruns"' in operator.get("/readyz")[1]
+            account.grant()
+            run.until_running()
+            assert operator.process.poll() is None
+            assert "Traceback" not in operator.told
+
+
+@pytest.mark.soak  # kopf itself tries for 54 seconds
+def test_an_operator_whose_watch_of_runs_is_refused_ends_with_one_clear_line(
+    plane: ControlPlane, arena: str, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    with running_operator(proxy.kubeconfig, *where(arena), folder=tmp_path) as operator:
+        operator.wait_until_leading()
+        new_run(plane, arena, "seen").until_running()
+        proxy.install(Answer(match=Match(resource="trainingruns", verbs=("list", "watch")), status=403, times=None))
+        proxy.install(CutWatches(match=Match(resource="trainingruns", verbs=("watch",))))
+        assert operator.process.wait(120) == 1
+        assert operator.told.count("ended: kopf does not watch TrainingRuns any more") == 1
         assert "Traceback" not in operator.told
 
 

@@ -131,9 +131,8 @@ class RunWatch:
                 namespaces=self._namespaces,
                 stop_flag=self._stop,
             )
-        except Exception:
-            # A thread has nobody above it: the future tells the process.
-            logger.exception("kopf has failed")
+        except Exception as error:  # noqa: BLE001 - kopf's own: a thread has nobody above it, the future tells the process
+            logger.error("kopf has failed: %r", error)  # noqa: TRY400 - its place in kopf's code helps nobody
         finally:
             loop.call_soon_threadsafe(_resolve, ended)
 
