@@ -91,6 +91,8 @@ class ApiClient:
             timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS, connect=CONNECT_SECONDS),
             headers={"User-Agent": "trainmaster", "Accept": JSON},
         )
+        # Else aiohttp sends a PUT or DELETE again when the connection breaks, and nobody asks `may_write` once more.
+        self._session._retry_connection = False  # noqa: SLF001 - it has no public name
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -157,10 +159,10 @@ class ApiClient:
                 if response.status >= 400:
                     raise self._refusal(response, await response.read())
                 async for line in _lines(response.content):
-                    event = orjson.loads(line)
-                    if event["type"] == "ERROR":
-                        raise _watch_error(event["object"])
-                    yield event["type"], event["object"]
+                    kind, item = _event(line)
+                    if kind == "ERROR":
+                        raise _watch_error(item)
+                    yield kind, item
         except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
             raise _unreachable("WATCH", path, error) from error
 
@@ -251,6 +253,16 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         rest = bytearray(tail)
         for line in whole:
             yield line
+
+
+def _event(line: bytes) -> tuple[str, Json]:
+    """Type and object of a line of a watch. Raises JSONDecodeError for what is none, whoever wrote it."""
+    event = orjson.loads(line)
+    match event:
+        case {"type": str(kind), "object": dict(item)}:
+            return kind, item
+    message = "no event of a watch"
+    raise orjson.JSONDecodeError(message, line[:200].decode(errors="replace"), 0)
 
 
 def _watch_error(status: Json) -> TrainmasterError:
