@@ -63,7 +63,7 @@ class ClusterContract(ABC):
 
     def test_a_status_of_a_run_that_is_gone_or_another_is_a_conflict(self, tmp_path: Path) -> None:
         async def story(stage: Stage) -> None:
-            await stage.bench.remove(stage.run)
+            await stage.remove()
             assert await stage.cluster.observe(stage.run.metadata.key, live=True) is None
             with pytest.raises(ConflictError):
                 await stage.cluster.write_status(stage.run, stage.run.status)
@@ -201,8 +201,7 @@ class ClusterContract(ABC):
             await stage.seen(lambda job: job.finished)
             shown = await stage.look()
             assert await stage.cached(shown) == shown
-            await stage.bench.remove(stage.run)
-            assert await stage.cached(None) is None
+            await stage.remove()
 
         self.play(tmp_path, python(DONE), story)
 
@@ -272,10 +271,12 @@ class ClusterContract(ABC):
             name = await stage.create()
             first = await stage.seen(lambda job: job.state == "Running")
             other = Stage(bench=stage.bench, run=await stage.bench.store(python(DONE, name="other")))
-            held = await other.create()
+            held = other.name()
             await stage.bench.queue(held)
-            queued = await other.seen(lambda job: job.state == "Suspended" and not job.live_pods)
-            assert (queued.running_since, queued.exit_code, queued.finished) == (None, None, False)
+            await other.create()
+            await other.seen(lambda job: job.state == "Suspended" and not job.live_pods)
+            queued = await other.seen(lambda job: job.running_since is None)
+            assert (queued.state, queued.live_pods, queued.exit_code, queued.finished) == ("Suspended", 0, None, False)
             await stage.cluster.delete_job(stage.run, DeleteJob(name=name, uid=first.uid))
             await stage.bench.admit(held)
             assert (await other.seen(lambda job: job.finished)).state == "Complete"
@@ -287,8 +288,9 @@ class ClusterContract(ABC):
             await stage.create()
             await stage.seen(lambda job: job.state == "Running")
             other = Stage(bench=stage.bench, run=await stage.bench.store(python(DONE, name="other")))
-            name = await other.create()
+            name = other.name()
             await stage.bench.queue(name)
+            await other.create()
             queued = await other.seen(lambda job: job.state == "Suspended")
             await other.cluster.delete_job(other.run, DeleteJob(name=name, uid=queued.uid))
             await other.gone()

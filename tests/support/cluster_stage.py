@@ -45,7 +45,7 @@ class Bench(ABC):
 
     @abstractmethod
     async def queue(self, job: str) -> None:
-        """Hold a Job that finds no room, where the cluster does not do that by itself."""
+        """Hold a Job that will find no room, where the cluster does not do that by itself."""
 
     @abstractmethod
     async def admit(self, job: str) -> None:
@@ -63,11 +63,15 @@ class Stage:
     def cluster(self) -> Cluster:
         return self.bench.cluster
 
+    def name(self, launch: int = 1) -> str:
+        """The name of a launch's Job."""
+        return job_name(self.run.metadata.name, uid=self.run.metadata.uid, launch=launch)
+
     async def create(self, launch: int = 1) -> str:
         """Create the Job of a launch; its name."""
         plan = PlanStatus(generation=1, base_generation=1, hyperparameters={})
         status = self.run.status.model_copy(update={"launch": launch, "plan": plan})
-        name = job_name(self.run.metadata.name, uid=self.run.metadata.uid, launch=launch)
+        name = self.name(launch)
         await self.cluster.create_job(self.run, CreateJob(name=name, plan=build_plan(self.run, status)))
         return name
 
@@ -95,9 +99,14 @@ class Stage:
 
     async def recreate(self, run: TrainingRun) -> RunRecordSpec | None:
         """Delete the run and create this one; what that is seen to take over."""
-        await self.bench.remove(self.run)
+        await self.remove()
         self.run = await self.bench.store(run)
         return (await self.look()).earlier
+
+    async def remove(self) -> None:
+        """Delete the run; returns when the cluster has been told of it, as its users are woken only then."""
+        await self.bench.remove(self.run)
+        assert await self.cached(None) is None
 
     async def look(self) -> Observation:
         seen = await self.cluster.observe(self.run.metadata.key, live=True)

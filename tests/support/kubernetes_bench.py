@@ -74,6 +74,8 @@ class KubernetesBench(Bench):
         self.namespace = namespace
         self.script: Script = scripted
         self.tag = f"-{secrets.token_hex(3)}"
+        self._queued: set[str] = set()
+        """Jobs that a queue holds."""
         self._client = client
         self._stores: Stores = new_stores(lambda _key: None)
         self._recorder = EventRecorder(client=client, clock=SystemClock(), identity="bench")
@@ -100,9 +102,10 @@ class KubernetesBench(Bench):
         await self._client.patch(paths.run(run.metadata.key), {"spec": spec})
 
     async def queue(self, job: str) -> None:
-        await self._suspend(job, wanted=True)
+        self._queued.add(job)
 
     async def admit(self, job: str) -> None:
+        self._queued.remove(job)
         await self._suspend(job, wanted=False)
 
     async def _suspend(self, job: str, *, wanted: bool) -> None:
@@ -124,19 +127,29 @@ class KubernetesBench(Bench):
         """Send Events until cancelled."""
         await self._recorder.run()
 
-    async def play_pods(self) -> None:
-        """End running pods as the script says, until cancelled."""
+    async def play(self) -> None:
+        """Hold queued Jobs and end running pods as the script says, until cancelled."""
         ended: set[str] = set()
         while True:
+            if self._queued:
+                jobs = await self._client.get(JOBS.format(self.namespace))
+                names = {job["metadata"]["name"] for job in jobs["items"] if not job["spec"]["suspend"]}
+                for name in names & self._queued:
+                    await self._suspend(name, wanted=True)
             listed = await self._client.get(PODS.format(self.namespace))
             for pod in listed["items"]:
-                if pod["status"]["phase"] != "Running" or pod["metadata"]["uid"] in ended or not self._is_ours(pod):
-                    continue
-                ending = self.script(plan_of(pod))
-                if ending is not None:
-                    ended.add(pod["metadata"]["uid"])
+                uid, ending = pod["metadata"]["uid"], self._ending(pod)
+                if ending is not None and uid not in ended:
+                    ended.add(uid)
                     await asyncio.to_thread(self._finish, pod["metadata"]["name"], ending)
             await asyncio.sleep(LOOK_SECONDS)
+
+    def _ending(self, pod: Wire) -> Ending | None:
+        """How a pod ends now; None for one that runs on, does not run, is of a queued Job or of another test."""
+        held = pod["metadata"]["labels"]["job-name"] in self._queued
+        if pod["status"]["phase"] != "Running" or held or not self._is_ours(pod):
+            return None
+        return self.script(plan_of(pod))
 
     def _is_ours(self, pod: Wire) -> bool:
         return str(plan_of(pod)["name"]).endswith(self.tag)
@@ -165,7 +178,7 @@ async def kubernetes_bench(plane: ControlPlane, namespace: str) -> AsyncIterator
         bench = KubernetesBench(plane, namespace, client=client)
         watches = bench.watches()
         tasks = [asyncio.create_task(part) for part in (*(w.run() for w in watches), bench.tell_events())]
-        tasks.append(asyncio.create_task(bench.play_pods()))
+        tasks.append(asyncio.create_task(bench.play()))
         try:
             for watch in watches:
                 await watch.synced.wait()

@@ -92,9 +92,21 @@ class Life:
             await self.end(how)
         for suspend in (True, False):
             await self.bench.edit(self.run, suspend=suspend)
+            await self.told(suspend=suspend)
             await self.rest()
         self.trainer = trainer_of(launch=4, step=90)
         await self.end("done")
+
+    async def told(self, *, suspend: bool) -> None:
+        """Return when the cluster shows an edit of itself: nobody would look before."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            seen = await self.bench.cluster.observe(self.run.metadata.key, live=False)
+            if seen is not None and seen.run.spec.suspend == suspend:
+                return
+            await asyncio.sleep(0.02)
+        message = f"the edit was not shown in {PATIENCE_SECONDS:g} s"
+        raise AssertionError(message)
 
     async def end(self, how: str) -> None:
         """End the living launch, and pass until nothing changes."""
