@@ -93,10 +93,15 @@ class Reflector:
         self.synced.set()
 
     async def _watch(self) -> None:
+        heard = False
         async for kind, item in self._client.watch(self.path, version=self._version, selector=self._selector):
-            self.last_heard = time.monotonic()
+            heard, self.last_heard = True, time.monotonic()
             if kind == "DELETED":
                 self._cache.remove(item)
             elif kind in {"ADDED", "MODIFIED"}:
                 self._cache.put(item, listed=False)
             self._version = item["metadata"]["resourceVersion"]
+        if not heard:
+            # A server sends a bookmark before it ends a watch: whoever does not, must not be asked again at once.
+            message = f"{self.path}: the watch has ended without a word"
+            raise ApiError(status=0, reason="Silent", message=message)
