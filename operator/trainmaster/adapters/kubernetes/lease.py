@@ -110,7 +110,7 @@ class LeaderElector:
         started = self._monotonic()
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
-                mine = await self._take(started, held=held)
+                mine = await self._take(held=held)
         except TimeoutError:
             mine = False
         except ApiError as error:
@@ -121,7 +121,7 @@ class LeaderElector:
             self._valid_until = started + DEADLINE_SECONDS
         return mine
 
-    async def _take(self, started: float, *, held: bool) -> bool:
+    async def _take(self, *, held: bool) -> bool:
         try:
             lease = await self._client.get(paths.lease(self._key))
         except ApiError as error:
