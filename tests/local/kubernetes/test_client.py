@@ -296,12 +296,12 @@ def test_a_watch_asks_for_bookmarks_from_a_version_on() -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 64, 10_000])
 def test_lines_arrive_whole_wherever_they_are_cut(size: int) -> None:
-    sent = line(note="é" * 20) + line("MODIFIED") + line("DELETED", note="x" * 50)
+    sent = line(note="\u00e9" * 20) + line("MODIFIED") + line("DELETED", note="x" * 50)
     chunks = [sent[start : start + size] for start in range(0, len(sent), size)]
     result, _ = tell(watch, streams(*chunks))
 
     assert [kind for kind, _ in result] == ["ADDED", "MODIFIED", "DELETED"]
-    assert result[0][1]["note"] == "é" * 20
+    assert result[0][1]["note"] == "\u00e9" * 20
 
 
 def test_a_line_may_be_larger_than_any_buffer() -> None:
