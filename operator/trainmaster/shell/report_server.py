@@ -18,10 +18,10 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from trainmaster.api.base import OpenModel
+from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.plan import PROTOCOL
 from trainmaster.api.protocol import MAX_REPORT_BYTES, Report
 from trainmaster.ports.identity import AuthenticationUnavailableError, Authenticator, LaunchIdentity
-from trainmaster.ports.series import SeriesError
 from trainmaster.shell.rate_limit import Rate, RateLimit
 from trainmaster.shell.report_desk import RefusedError, ReportDesk
 from trainmaster.shell.turns import Turns
@@ -204,7 +204,8 @@ class ReportHandler:
             reply = self._desk.take(identity, report)
         except RefusedError as error:
             return _problem(error.status, str(error))
-        except SeriesError as error:
+        except TrainmasterError as error:
+            # The series cannot be written, or the stored run not be read: the launcher keeps what it has, and trains on.
             logger.warning("a report of launch %d is not kept: %s", identity.launch, error)
             return _later(503, str(error), seconds=RETRY_AFTER_SECONDS)
         body = reply.model_dump_json(by_alias=True, exclude_none=True).encode()

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from trainmaster.adapters.kubernetes import paths
 from trainmaster.adapters.kubernetes.client import ApiClient, ApiError
+from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.labels import API_VERSION, JOB_NAME_MAX
 from trainmaster.api.objects import Key
 from trainmaster.api.trainingrun import TrainingRun
@@ -76,8 +77,9 @@ class EventRecorder:
             try:
                 await self._send(run, event, moment)
                 self._on_sent()
-            except ApiError as error:
-                # Events are for people and complement status: one that is refused (a namespace on its way out) is gone.
+            except TrainmasterError as error:
+                # Events are for people and complement status: one that is refused (a namespace on its way out), or that
+                # falls into a moment in which this replica may not write, is gone.
                 logger.info("the Event %s of %s is not told: %s", event.reason, run.metadata.key, error)
             finally:
                 self._queue.task_done()

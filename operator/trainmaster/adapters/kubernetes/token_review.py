@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 
 from trainmaster.adapters.kubernetes.client import ApiError
 from trainmaster.adapters.kubernetes.report_token import Claims, read_claims
+from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.labels import REPORT_AUDIENCE
 from trainmaster.ports.clock import Clock
 from trainmaster.ports.identity import AuthenticationUnavailableError, LaunchIdentity
@@ -130,7 +131,7 @@ class TokenReviewAuthenticator:
             try:
                 async with asyncio.timeout(REVIEW_SECONDS):
                     identity = await self._identity(token, claims)
-            except (ApiError, TimeoutError) as error:
+            except (TrainmasterError, TimeoutError) as error:
                 raise self._unavailable(str(error) or f"no answer within {REVIEW_SECONDS} s") from error
         self._failures, self._open_until = 0, 0.0
         self._remember(digest, identity, expires=claims.expires)
