@@ -205,7 +205,7 @@ class ReportHandler:
         except RefusedError as error:
             return _problem(error.status, str(error))
         except TrainmasterError as error:
-            # The series cannot be written, or the stored run not be read: the launcher keeps what it has, and trains on.
+            # The series cannot be written, or the run not be read: the launcher keeps what it has, and trains on.
             logger.warning("a report of launch %d is not kept: %s", identity.launch, error)
             return _later(503, str(error), seconds=RETRY_AFTER_SECONDS)
         body = reply.model_dump_json(by_alias=True, exclude_none=True).encode()
