@@ -1,6 +1,6 @@
 """`python -m tests.bench.operator_latency`: how soon a run has its Job, what that costs, and how it grows.
 
-A real control plane with kwok nodes, the operator as a process of its own, all on the same cores. With 0, 1,000 and
+A real control plane (rate limits as shipped) with kwok nodes, the operator as a process of its own, all on the same cores. With 0, 1,000 and
 5,000 runs there already (their status as healed runs leave it, a tenth of them active and reporting):
 
 - cold start: from exec to the Job of a run that was created in the same moment;
@@ -31,6 +31,7 @@ from rich.console import Console
 from tests.bench.cluster_load import JobWatch, Load, admin
 from tests.bench.harness import ROOT, Options, Target, percentile, publish, read_options
 from tests.support.control_plane import ControlPlane, start_control_plane
+from tests.support.control_plane.programs import SHIPPED_LIMITS
 from tests.support.operator_process import Operator, running_operator
 
 STAGES = (0, 1000, 5000)
@@ -317,6 +318,7 @@ def targets(measured: Measured, *, quick: bool) -> list[Target]:
 def main() -> None:
     """Measure and publish."""
     options = read_options(__doc__ or "")
+    os.environ[SHIPPED_LIMITS] = "1"
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trainmaster-bench-")))
         plane = stack.enter_context(start_control_plane())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import time
@@ -21,6 +22,8 @@ POLL = 0.05
 ATTEMPTS = 3
 """Starts with other ports: a free port may be taken before the program listens on it."""
 TAKEN = "address already in use"
+SHIPPED_LIMITS = "TRAINMASTER_TEST_SHIPPED_LIMITS"
+"""Environment variable of a process that starts a plane: its controllers keep the rate limits that they ship with."""
 SERVICE_RANGE = "10.96.0.0/24"
 POD_RANGE = "10.64.0.1/12"
 """A million addresses: kwok's own range of 254 is less than one benchmark's pods."""
@@ -150,8 +153,13 @@ def _apiserver(layout: Layout, *, etcd_port: int, port: int) -> list[str]:
     ]
 
 
+def _limits() -> list[str]:
+    """Requests per second to the API server; none where `SHIPPED_LIMITS` is set."""
+    return [] if os.environ.get(SHIPPED_LIMITS) else ["--kube-api-qps=500", "--kube-api-burst=1000"]
+
+
 def _controller_manager(layout: Layout) -> list[str]:
-    """Its rate limit is raised: the default of 20 requests a second would be what a flood of Jobs measures.
+    """Its rate limit is raised: with the shipped one of 20 requests a second pods come slower than tests want.
 
     A claim that met its volume too early is looked at again at once, not after 15 s.
     """
@@ -166,8 +174,7 @@ def _controller_manager(layout: Layout) -> list[str]:
         f"--flex-volume-plugin-dir={layout.folder / 'volume-plugins'}",
         "--pvclaimbinder-sync-period=200ms",
         "--secure-port=0",
-        "--kube-api-qps=500",
-        "--kube-api-burst=1000",
+        *_limits(),
     ]
 
 
@@ -178,8 +185,7 @@ def _scheduler(layout: Layout) -> list[str]:
         f"--authorization-kubeconfig={layout.kubeconfig('kube-scheduler')}",
         "--leader-elect=false",
         "--secure-port=0",
-        "--kube-api-qps=500",
-        "--kube-api-burst=1000",
+        *_limits(),
     ]
 
 

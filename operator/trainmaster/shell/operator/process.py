@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 RESYNC_SECONDS: Final = 300
 """A living run is looked at this often though nothing woke it: watches that miss something list again by themselves,
 and 5,000 runs looked at twice a minute would be a sixth of a core."""
+PASSES: Final = 4
+"""Passes over a run in one turn: a new launch takes three (decide, act, see); more is another turn's."""
 FLUSH_SECONDS: Final = 2
 """How long a graceful end waits for Events that were recorded."""
 RELEASE_SECONDS: Final = 2
@@ -235,7 +237,11 @@ class OperatorProcess:
         self._wakeups.forget(uid)
 
     async def _reconcile(self, key: Key) -> datetime | None:
-        again = await self._reconciler.reconcile(key)
+        # A run that goes on at once does so here: behind a flood it would begin, and then wait for all the others.
+        for _ in range(PASSES):
+            again = await self._reconciler.reconcile(key)
+            if again is None or again > self._clock.now():
+                break
         self._metrics.depth.set(len(self._queue))
         self._metrics.runs.set(len(self._stores.runs))
         return again

@@ -176,8 +176,24 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
+class NoDiffBase(kopf.DiffBaseStorage):
+    """Keeps nothing: only change handlers compare, and there are none. kopf would copy each object for them."""
+
+    def build(self, *, body: kopf.Body, extra_fields: object = None) -> kopf.BodyEssence:  # noqa: ARG002 - kopf's words
+        """Nothing of an object is compared."""
+        return {}
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002 - kopf's words
+        """Nothing was kept."""
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Nothing is kept."""
+
+
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
+    settings.persistence.diffbase_storage = NoDiffBase()
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.peering.standalone = True
