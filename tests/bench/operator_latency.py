@@ -1,7 +1,7 @@
 """`python -m tests.bench.operator_latency`: how soon a run has its Job, what that costs, and how it grows.
 
-A real control plane (rate limits as shipped) with kwok nodes, the operator as a process of its own, all on the same cores. With 0, 1,000 and
-5,000 runs there already (their status as healed runs leave it, a tenth of them active and reporting):
+A real control plane (rate limits as shipped) with kwok nodes, the operator as a process of its own, all on the same
+cores. With 0, 1,000 and 5,000 runs there already (status as healed runs leave it, a tenth active and reporting):
 
 - cold start: from exec to the Job of a run that was created in the same moment;
 - open loop: batches of 100 runs at 10/s, from just before the POST to the ADDED event of the Job on a watch;
