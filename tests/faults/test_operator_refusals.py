@@ -124,6 +124,7 @@ def test_12_15_what_was_committed_without_our_knowing_is_adopted(stage: Scene, n
 def test_14_a_busy_server_is_waited_for(stage: Scene) -> None:
     run = stage.create("busy")
     run.wait_running(launch=1)
+    wait_until(lambda: stage.operator.get("/readyz")[0] == 200, what="an operator that is ready")
     everything = Match(namespace=stage.namespace, where=lambda request: request.verb != "watch")
     busy = stage.proxy.install(Answer(match=everything, status=429, headers={"Retry-After": "1"}, times=6))
 
