@@ -26,7 +26,7 @@ from tests.support.fault_proxy.faults import (
 )
 from tests.support.fault_proxy.proxy import FaultProxy
 from tests.support.fault_proxy.requests import Match
-from tests.support.operator_process import wait_until
+from tests.support.operator_process import PATIENCE_SECONDS, wait_until
 from tests.support.scene import Run, Scene
 from trainmaster.adapters.kubernetes import client
 from trainmaster.adapters.kubernetes.client import ApiClient, ApiError
@@ -214,8 +214,14 @@ def test_13_watches_that_all_expire_at_once_repeat_nothing(stage: Scene) -> None
     stage.assert_lawful()
 
 
+OURS = watches_of("jobs", "pods", "runrecords")
+"""Watches by the operator's own reflectors; runs are watched by kopf."""
+
+
 @pytest.mark.parametrize(
-    "fault", [CutWatches(), CutWatches(abrupt=False), TruncateWatch(abrupt=True), TruncateWatch()], ids=str
+    "fault",
+    [CutWatches(), CutWatches(abrupt=False), TruncateWatch(abrupt=True), TruncateWatch(match=OURS)],
+    ids=["cut", "ended", "cut-in-a-line", "ended-in-a-line"],
 )
 def test_17_watches_that_break_are_taken_up_again(stage: Scene, fault: Fault) -> None:
     run = stage.create(f"cut-{stage.proxy.mark()}")
@@ -229,6 +235,23 @@ def test_17_watches_that_break_are_taken_up_again(stage: Scene, fault: Fault) ->
 
     assert process.poll() is None, "it survives"
     assert len(run.jobs_ever()) == 1
+    stage.assert_lawful()
+
+
+def test_17_half_a_line_in_good_order_ends_the_process_and_the_next_one_goes_on(stage: Scene) -> None:
+    run = stage.create("half-a-line")
+    run.wait_running(launch=1)
+    stage.forgiven.extend(("kopf", "trainmaster.cli.operator: ended"))
+
+    cut = stage.proxy.install(TruncateWatch(match=watches_of("trainingruns")))
+    run.touch()
+    cut.wait()
+    assert stage.operator.process.wait(PATIENCE_SECONDS) == 1, "kopf does not survive it, and says so"
+    run.finish(launch=1)
+    stage.keeper.start()
+    run.wait_ended("Succeeded", launches=1)
+
+    assert (run.status["crashes"], run.status["disruptions"]) == (0, 0)
     stage.assert_lawful()
 
 
