@@ -25,7 +25,7 @@ from tests.support.fault_proxy.faults import (
     WatchError410,
 )
 from tests.support.fault_proxy.proxy import FaultProxy
-from tests.support.fault_proxy.requests import Match
+from tests.support.fault_proxy.requests import Match, Request
 from tests.support.operator_process import PATIENCE_SECONDS, wait_until
 from tests.support.scene import Run, Scene
 from trainmaster.adapters.kubernetes import client
@@ -139,6 +139,37 @@ def test_08_lists_from_the_past_roll_nothing_back(stage: Scene) -> None:
     stage.proxy.clear()
     run.assert_quiet()
     stage.assert_lawful()
+
+
+def test_08_a_new_process_that_is_shown_the_past_makes_no_job_of_it(stage: Scene) -> None:
+    never = stage.proxy.install(HalfOpen(match=Match(verbs=("create",), resource="jobs")))
+    run = stage.create("past")
+    never.wait()
+    stage.proxy.remember_lists()  # the launch is decided, and has no Job
+    never.remove()
+    run.wait_running(launch=1)
+    run.edit(suspend=True)
+    run.wait_phase("Suspended")
+    run.wait_for(lambda: not run.jobs(), what="its Job is gone: the name is free")
+
+    stage.keeper.kill()
+    stage.proxy.install(HoldWatch())
+    stage.proxy.install(StaleList(match=Match(verbs=("list",), where=is_of_all_runs), index=-1, times=None))
+    operator = stage.keeper.start()
+    operator.wait_until_leading()
+    wait_until(lambda: operator.metric("controller_runtime_reconcile_total") > 0, what="a pass over the past")
+    wait_until(lambda: operator.metric("controller_runtime_active_workers") == 0, what="its end")
+    stage.proxy.clear()
+    run.assert_quiet()
+
+    assert run.status["phase"] == "Suspended"
+    assert len(run.jobs_ever()) == 1
+    stage.assert_lawful()
+
+
+def is_of_all_runs(request: Request) -> bool:
+    """Whether a list fills a cache; a live look asks for what is of one run."""
+    return "=" not in request.query.get("labelSelector", "")
 
 
 @pytest.mark.parametrize(("exit_code", "crashes", "launches"), [(0, 0, 1), (1, 1, 2)])

@@ -23,6 +23,11 @@ MAX_METRICS: Final = 64
 TERMINATION_MESSAGE_BYTES: Final = 4096
 """The kubelet reads no more of `/dev/termination-log`."""
 
+MAX_COUNT: Final = 2**53
+"""Largest step, sequence number or size: what every JSON parser reads exactly."""
+MAX_PATH: Final = 512
+"""Characters of a checkpoint's path: it stands in status."""
+
 MetricName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-/]*$")]
 
 TrainerPhase = Literal["starting", "training", "validating", "checkpointing", "testing", "stopping", "done"]
@@ -47,11 +52,11 @@ class EntryType:
 class CheckpointManifest(OpenModel):
     """One complete checkpoint: a file, its hash, and where in training it was taken."""
 
-    path: str = Field(description="File, relative to the storage root: `<launch>/<file>`.")
-    step: int = Field(ge=0, description="Optimiser steps done when it was taken.")
-    epoch: int = Field(ge=0, description="Epoch in which it was taken.")
-    sha256: str = Field(description="SHA-256 of the file, in hexadecimal digits.")
-    size_bytes: int = Field(ge=0, description="Size of the file.")
+    path: str = Field(max_length=MAX_PATH, description="File, relative to the storage root: `<launch>/<file>`.")
+    step: int = Field(ge=0, le=MAX_COUNT, description="Optimiser steps done when it was taken.")
+    epoch: int = Field(ge=0, le=MAX_COUNT, description="Epoch in which it was taken.")
+    sha256: str = Field(max_length=64, description="SHA-256 of the file, in hexadecimal digits.")
+    size_bytes: int = Field(ge=0, le=MAX_COUNT, description="Size of the file.")
 
 
 class Crash(OpenModel):
@@ -83,13 +88,13 @@ class Verdict(OpenModel):
 class Entry(OpenModel):
     """One thing that happened, with its number within the launch."""
 
-    seq: int = Field(ge=1)
+    seq: int = Field(ge=1, le=MAX_COUNT)
     type: str
     time: Time
     """The trainer's clock: for display, never for decisions."""
-    generation: int = Field(ge=1)
-    step: int | None = Field(default=None, ge=0)
-    epoch: int | None = Field(default=None, ge=0)
+    generation: int = Field(ge=1, le=MAX_COUNT)
+    step: int | None = Field(default=None, ge=0, le=MAX_COUNT)
+    epoch: int | None = Field(default=None, ge=0, le=MAX_COUNT)
     kind: str | None = None
     metrics: dict[MetricName, WireFloat] = Field(default_factory=dict, max_length=MAX_METRICS)
     start: int | None = None
@@ -104,16 +109,16 @@ class Report(OpenModel):
 
     protocol: int = PROTOCOL
     run_uid: str
-    launch: int = Field(ge=1)
-    generation: int = Field(ge=1)
+    launch: int = Field(ge=1, le=MAX_COUNT)
+    generation: int = Field(ge=1, le=MAX_COUNT)
     phase: TrainerPhase
-    step: int = Field(default=0, ge=0)
-    epoch: int = Field(default=0, ge=0)
-    total_steps: int | None = Field(default=None, ge=0)
-    total_epochs: int | None = Field(default=None, ge=0)
-    last_seq: int = Field(default=0, ge=0)
+    step: int = Field(default=0, ge=0, le=MAX_COUNT)
+    epoch: int = Field(default=0, ge=0, le=MAX_COUNT)
+    total_steps: int | None = Field(default=None, ge=0, le=MAX_COUNT)
+    total_epochs: int | None = Field(default=None, ge=0, le=MAX_COUNT)
+    last_seq: int = Field(default=0, ge=0, le=MAX_COUNT)
     """Number of the newest entry in the journal, sent or not."""
-    after_seq: int | None = Field(default=None, ge=0)
+    after_seq: int | None = Field(default=None, ge=0, le=MAX_COUNT)
     """The last reply's `have_seq`, on which `entries` follow. An operator that has less lost its memory: it takes none
     of them and answers with what it has, and the launcher sends the rest again."""
     entries: tuple[Entry, ...] = Field(default=(), max_length=MAX_ENTRIES)
@@ -123,7 +128,7 @@ class Reply(OpenModel):
     """The answer to a report."""
 
     protocol: int = PROTOCOL
-    have_seq: int = Field(ge=0)
+    have_seq: int = Field(ge=0, le=MAX_COUNT)
     """All entries up to this one are kept; the launcher may forget none before a later reply says so."""
     plan: Plan
     next_report_seconds: float = 5.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,7 +133,8 @@ def operator(  # noqa: PLR0913 - each is a flag
     health_host, health_port = _address(health_bind, option="--health-bind")
     scheme = "https" if tls_cert else "http"
     settings = OperatorSettings(
-        identity=os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}",
+        # The suffix: two processes that are given one name must not hold one Lease together.
+        identity=f"{os.environ.get('POD_NAME') or socket.gethostname()}-{secrets.token_hex(4)}",
         image=trainer_image,
         report_url=report_url or f"{scheme}://{socket.gethostname()}:{report_port}/v1/reports",
         namespaces=tuple(namespace or ()),

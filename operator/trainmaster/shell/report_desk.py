@@ -110,9 +110,13 @@ class ReportDesk:
         if (report.run_uid, report.launch) != (identity.run_uid, identity.launch):
             raise RefusedError(403, f"the token is of launch {identity.launch} of run {identity.run_uid}")
         run = self._find_run(report.run_uid)
-        if run is None or report.launch != run.status.launch or run.status.plan is None:
-            current = run.status.launch if run else None
-            raise RefusedError(410, f"launch {report.launch} is not current; that is {current}")
+        # A launcher ends its training at a 410. One that is ahead of what is known here is no old one: we are behind.
+        if run is None or report.launch > run.status.launch or run.status.plan is None:
+            raise RefusedError(503, f"launch {report.launch} of run {report.run_uid} is not known here yet")
+        if identity.namespace and identity.namespace != run.metadata.namespace:
+            raise RefusedError(403, f"the pod is in {identity.namespace}, the run in {run.metadata.namespace}")
+        if report.launch < run.status.launch:
+            raise RefusedError(410, f"launch {report.launch} is not current; that is {run.status.launch}")
         if run.spec.rerun != run.status.observed_rerun or awaits_plan(run.status):
             raise RefusedError(410, f"launch {report.launch} belongs to a series that spec.rerun has ended")
         return run

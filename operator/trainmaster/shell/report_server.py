@@ -203,6 +203,8 @@ class ReportHandler:
         try:
             reply = self._desk.take(identity, report)
         except RefusedError as error:
+            if error.status == 503:
+                return _later(503, str(error), seconds=RETRY_AFTER_SECONDS)
             return _problem(error.status, str(error))
         except TrainmasterError as error:
             # The series cannot be written, or the run not be read: the launcher keeps what it has, and trains on.

@@ -367,4 +367,4 @@ def test_a_watch_that_is_silent_for_too_long_is_dead(monkeypatch: pytest.MonkeyP
     result, _ = tell(watch, streams(line(), then=asyncio.Event().wait))
 
     assert isinstance(result, ApiError)
-    assert (result.status, result.reason) == (0, "Unreachable")
+    assert (result.status, result.reason) == (0, "Silent")

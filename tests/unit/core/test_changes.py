@@ -8,11 +8,11 @@ import pytest
 
 from trainmaster.api.conditions import DecisionKind, DecisionState, Phase, Reason
 from trainmaster.api.trainingrun import Decision, Progress, TrainingRunStatus
-from trainmaster.core.run.changes import QUIET_WRITE_SECONDS, SETTLED_WRITE_SECONDS, write_due
+from trainmaster.core.run.changes import QUIET_WRITE_SECONDS, write_due
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 LAST = NOW - timedelta(seconds=1)
-QUIET, SETTLED = (LAST + timedelta(seconds=seconds) for seconds in (QUIET_WRITE_SECONDS, SETTLED_WRITE_SECONDS))
+QUIET = LAST + timedelta(seconds=QUIET_WRITE_SECONDS)
 LAUNCH = Decision(
     id="Launch-1",
     kind=DecisionKind.LAUNCH,
@@ -36,8 +36,8 @@ def state(word: str, **changes: object) -> tuple[Decision, ...]:
         ({"progress": Progress(step=1), "metrics": {"loss": "1"}}, QUIET),
         ({"phase": Phase.RUNNING}, NOW),
         ({"phase": Phase.RUNNING, "decisions": state(DecisionState.DONE)}, NOW),
-        ({"decisions": state(DecisionState.DONE)}, SETTLED),
-        ({"decisions": state(DecisionState.DONE), "progress": Progress(step=1)}, SETTLED),
+        ({"decisions": state(DecisionState.DONE)}, NOW),
+        ({"decisions": state(DecisionState.DONE), "progress": Progress(step=1)}, NOW),
         ({"decisions": state(DecisionState.VOID)}, NOW),
         ({"decisions": state(DecisionState.DONE, applied_step=7)}, NOW),
         ({"decisions": (LAUNCH, LAUNCH.model_copy(update={"id": "EndLaunch-1"}))}, NOW),
@@ -49,7 +49,7 @@ def test_a_change_is_written_when_it_is_due(changes: dict[str, object], due: dat
 
 
 def test_what_was_due_before_is_due_now() -> None:
-    after = STATUS.model_copy(update={"decisions": state(DecisionState.DONE)})
+    after = STATUS.model_copy(update={"progress": Progress(step=1)})
     assert write_due(STATUS, after, last_write=NOW - timedelta(hours=1), now=NOW) == NOW
 
 

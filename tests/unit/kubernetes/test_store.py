@@ -41,7 +41,7 @@ class Bench:
         return {raw["metadata"]["uid"] for raw in raws}
 
     def job_versions(self) -> dict[str, int]:
-        return {job.uid: job.version for job in self.jobs.of_run(UID)}
+        return {job.uid: job.version for job in self.jobs.of_run("default", UID)}
 
 
 # -- versions -----------------------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def test_a_reply_that_comes_after_the_deletion_brings_nothing_back() -> None:
         put(item)
 
     assert (bench.runs.keys(), bench.runs.find(UID)) == ((), None)
-    assert (bench.jobs.of_run(UID), bench.pods.of_run(UID)) == ((), ())
+    assert (bench.jobs.of_run("default", UID), bench.pods.of_run("default", UID)) == ((), ())
     assert bench.gone == [UID]
 
 
@@ -154,7 +154,7 @@ def test_a_complete_list_forgets_the_rest_and_wakes_whom_it_concerns() -> None:
     bench.jobs.retain(frozenset({"kept"}))
 
     assert bench.runs.keys() == (Key("default", "kept"),)
-    assert (len(bench.jobs.of_run("kept")), len(bench.jobs.of_run("lost"))) == (1, 0)
+    assert (len(bench.jobs.of_run("default", "kept")), len(bench.jobs.of_run("default", "lost"))) == (1, 0)
     assert (bench.gone, bench.woken) == (["lost"], [Key("default", "lost")] * 2)
 
 
@@ -202,10 +202,10 @@ def test_a_job_that_loses_its_owner_is_nobodys_and_its_run_is_woken() -> None:
     bench.jobs.put(job_json(version=1), listed=False)
     bench.jobs.put(job_json(version=2, ownerReferences=[]), listed=False)
 
-    assert bench.jobs.of_run(UID) == ()
+    assert bench.jobs.of_run("default", UID) == ()
     assert bench.woken == [MARKET] * 2
     bench.jobs.remove(job_json(version=3))
-    assert bench.jobs.of_run("") == ()
+    assert bench.jobs.of_run("default", "") == ()
 
 
 # -- waking -------------------------------------------------------------------------------------------------------
@@ -358,3 +358,19 @@ def test_each_run_that_is_not_known_any_more_is_told_of_just_then(changes: list[
         else:
             bench.runs.put(run_json(NAMES[about], uid=about, version=version), listed=kind == "listed")
         assert sorted(bench.gone[told:]) == sorted(before - bench.uids())
+
+
+def test_what_names_a_run_of_another_namespace_is_not_of_that_run() -> None:
+    bench = Bench()
+    bench.jobs.put(job_json(namespace="evil", uid="forged"), listed=False)
+    assert bench.jobs.of_run("default", UID) == ()
+    assert [job.uid for job in bench.jobs.of_run("evil", UID)] == ["forged"]
+
+
+def test_a_list_forgets_nothing_that_came_after_it_was_begun() -> None:
+    bench = Bench()
+    bench.runs.put(run_json("known", uid="known"))
+    among = bench.runs.uids()
+    bench.runs.put(run_json("new", uid="new"))
+    bench.runs.retain(frozenset(), among=among)
+    assert bench.runs.uids() == {"new"}

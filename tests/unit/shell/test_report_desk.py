@@ -98,12 +98,23 @@ def test_a_launch_that_is_not_current_is_gone() -> None:
 
 
 @pytest.mark.parametrize("known", [None, "no plan"])
-def test_a_run_that_is_unknown_or_not_planned_is_gone(known: str | None) -> None:
+def test_a_run_that_is_not_known_yet_or_not_planned_is_asked_for_again(known: str | None) -> None:
     bench = Bench(plan=None)
     bench.run = bench.run if known else None
     with pytest.raises(RefusedError) as caught:
         bench.take()
-    assert caught.value.status == 410
+    assert caught.value.status == 503
+
+
+def test_a_launch_ahead_of_what_is_known_is_asked_for_again() -> None:
+    assert refusal(Bench(launch=2), launch=3).status == 503
+
+
+def test_a_pod_of_another_namespace_may_not_report_whatever_its_job_says() -> None:
+    bench = Bench()
+    with pytest.raises(RefusedError, match="the pod is in evil, the run in default") as caught:
+        bench.take(identity=LaunchIdentity(run_uid=UID, launch=1, namespace="evil"))
+    assert caught.value.status == 403
 
 
 def test_a_launch_of_a_series_that_a_rerun_has_ended_is_gone() -> None:

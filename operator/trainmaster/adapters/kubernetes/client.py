@@ -42,6 +42,8 @@ WATCH_SECONDS: Final = 300
 QUIET_SECONDS: Final = 75
 """A watch that is silent for longer is dead: the server sends a bookmark every minute."""
 
+SILENT: Final = "Silent"
+"""Reason of the error of a watch that was opened and then said nothing."""
 MERGE_PATCH: Final = "application/merge-patch+json"
 JSON: Final = "application/json"
 UNAUTHORIZED: Final = 401
@@ -163,6 +165,9 @@ class ApiClient:
                     if kind == "ERROR":
                         raise _watch_error(item)
                     yield kind, item
+        except aiohttp.SocketTimeoutError as error:
+            message = f"WATCH {path}: nothing was heard for {QUIET_SECONDS} s"
+            raise ApiError(status=0, reason=SILENT, message=message) from error
         except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
             raise _unreachable("WATCH", path, error) from error
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
+
+from pydantic import ValidationError
 
 from trainmaster.adapters.kubernetes import paths
 from trainmaster.adapters.kubernetes.client import ApiClient, ApiError
@@ -24,16 +27,19 @@ from trainmaster.adapters.kubernetes.observed import (
 from trainmaster.adapters.kubernetes.pruning import PrunedStatusError, PruneGuard
 from trainmaster.adapters.kubernetes.store import Stores, UnreadableRunError, parse_run
 from trainmaster.adapters.kubernetes.unreadable import UnreadableRuns
+from trainmaster.api.conditions import DecisionKind
 from trainmaster.api.labels import API_VERSION, LABEL_RUN_UID, job_name
 from trainmaster.api.objects import Key
 from trainmaster.api.plan import Plan
 from trainmaster.api.runrecord import RunRecordSpec
 from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
-from trainmaster.core.journal import is_open
+from trainmaster.core.journal import is_open, open_decisions
 from trainmaster.core.run.records import asks_for_earlier, earlier_success, unwritten
 from trainmaster.core.snapshot import CreateJob, DeleteJob, Event, WriteRecord
 from trainmaster.ports.cluster import ConflictError, Observation, RefusedEffectError
 from trainmaster.ports.identity import LaunchIdentity
+
+logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
@@ -96,8 +102,8 @@ class KubernetesCluster:
         run = self._stores.runs.get(key)
         if run is None:
             return None
-        jobs, pods = self._stores.jobs.of_run(run.metadata.uid), self._stores.pods.of_run(run.metadata.uid)
-        return self._observation(run, jobs=jobs, pods=pods)
+        whose = run.metadata.namespace, run.metadata.uid
+        return self._observation(run, jobs=self._stores.jobs.of_run(*whose), pods=self._stores.pods.of_run(*whose))
 
     async def _look(self, key: Key) -> Observation | None:
         """The run, the Jobs that may exist and its pods, from the server.
@@ -140,7 +146,8 @@ class KubernetesCluster:
 
     def _answered(self, raw: Json) -> TrainingRun:
         """Take a run that the server has just answered with."""
-        self._stores.runs.put(raw)
+        # A read or a write is answered with what is stored, however old it looks: a backup may have been restored.
+        self._stores.runs.put(raw, listed=True)
         run = parse_run(raw)
         self._answers.note(run)
         return run
@@ -165,14 +172,17 @@ class KubernetesCluster:
                 if error.status != NOT_FOUND:
                     raise
                 continue
-            found.append(RunRecordSpec.model_validate(raw["spec"]))
+            try:
+                found.append(RunRecordSpec.model_validate(raw["spec"]))
+            except ValidationError as error:
+                logger.warning("RunRecord %s cannot be read and counts for nothing: %s", key, error)
         return earlier_success(run, found)
 
     def _names(self, run: TrainingRun) -> list[str]:
         uid, status = run.metadata.uid, run.status
         launches = {status.launch, *(d.launch for d in status.decisions if is_open(d))} - {0}
         names = {job_name(run.metadata.name, uid=uid, launch=launch) for launch in launches}
-        return sorted(names | {job.name for job in self._stores.jobs.of_run(uid)})
+        return sorted(names | {job.name for job in self._stores.jobs.of_run(run.metadata.namespace, uid)})
 
     async def _job(self, namespace: str, name: str) -> JobFacts | None:
         try:
@@ -188,8 +198,9 @@ class KubernetesCluster:
 
     async def _pods(self, run: TrainingRun, jobs: Sequence[JobFacts]) -> Sequence[PodFacts]:
         """The run's pods; none can exist before the Job of the first launch has been."""
-        uid = run.metadata.uid
-        if run.status.launch <= 1 and not jobs and not self._stores.pods.of_run(uid):
+        uid, status = run.metadata.uid, run.status
+        first = status.launch == 1 and bool(open_decisions(status, DecisionKind.LAUNCH))
+        if (first or not status.launch) and not jobs and not self._stores.pods.of_run(run.metadata.namespace, uid):
             return ()
         selector, pods = f"{LABEL_RUN_UID}={uid}", []
         async for items, _ in self._client.pages(paths.pods(run.metadata.namespace), selector=selector):
@@ -209,10 +220,12 @@ class KubernetesCluster:
             pod = await self._pod(namespace, name)
         if pod is None or pod.uid != uid:
             return None
-        job = next((job for job in self._stores.jobs.of_run(pod.run_uid) if job.uid == pod.job_uid), None)
+        jobs = self._stores.jobs.of_run(namespace, pod.run_uid)
+        job = next((job for job in jobs if job.uid == pod.job_uid), None)
         if job is None and (owner := pod.job_name):
             job = await self._job(namespace, owner)
-        # The Job's owner, not the pod's labels: those anyone may write who may create pods.
+        # The Job's owner, not the pod's labels. Who may create Jobs in this namespace may still write any owner on one:
+        # within a namespace that is full trust, and the desk takes no report across namespaces.
         if job is None or job.uid != pod.job_uid or not job.run_uid or not job.launch:
             return None
         return LaunchIdentity(run_uid=job.run_uid, launch=job.launch, namespace=namespace, pod_uid=uid)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from trainmaster.adapters.kubernetes.observed import CONTAINER
 from trainmaster.api.conditions import EXIT_CONFIGURATION, EXIT_RETRY
 from trainmaster.api.labels import ANNOTATION_RUN_NAME, API_VERSION, LABEL_LAUNCH, LABEL_RUN_UID, REPORT_AUDIENCE
 from trainmaster.api.plan import Plan
@@ -18,7 +19,6 @@ from trainmaster.core.snapshot import CreateJob
 
 Json = dict[str, Any]
 
-CONTAINER: Final = "trainer"
 CLAIM_SCHEME: Final = "pvc://"
 CLAIMS: Final = "/claims"
 """Folder under which a pod finds its claims, by name."""

@@ -23,6 +23,8 @@ RULE_CONFIGURATION: Final = 2
 """Places of the rules in a Job's podFailurePolicy (`manifest`): the Job's condition names the rule that ended it, and
 it stays when the pod is gone."""
 _RULE = re.compile(r"FailJob rule at index (\d+)")
+CONTAINER: Final = "trainer"
+"""Name of the launcher's container; others in its pod are somebody's sidecars."""
 ENDED_PHASES: Final = frozenset({"Succeeded", "Failed"})
 
 
@@ -95,7 +97,8 @@ def pod_facts(pod: Json) -> PodFacts:
     meta, status = pod["metadata"], pod.get("status") or {}
     labels = meta.get("labels") or {}
     owner: Json = next((o for o in meta.get("ownerReferences") or [] if o.get("controller")), {})
-    state: Json = next((c.get("state") or {} for c in status.get("containerStatuses") or []), {})
+    containers = {c.get("name"): c for c in status.get("containerStatuses") or []}
+    state: Json = (containers.get(CONTAINER) or {}).get("state") or {}
     ended: Json = state.get("terminated") or {}
     started = (state.get("running") or ended).get("startedAt")
     return PodFacts(

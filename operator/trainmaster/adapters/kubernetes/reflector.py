@@ -8,7 +8,7 @@ import random
 import time
 from typing import Any, Final, Protocol
 
-from trainmaster.adapters.kubernetes.client import ApiClient, ApiError, WatchExpiredError
+from trainmaster.adapters.kubernetes.client import SILENT, ApiClient, ApiError, WatchExpiredError
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +71,9 @@ class Reflector:
     async def _pause(self, error: ApiError, failures: int) -> None:
         quiet = error.status == INITIALIZING and not self.synced.is_set()
         logger.log(logging.DEBUG if quiet else logging.WARNING, "%s; try %d", error, failures)
-        if error.status:
-            # The server answered and refused: what it has now, only a list can say.
+        if error.status or error.reason == SILENT:
+            # What the server has now, only a list can say: it refused, or we watch from a version that lies ahead of
+            # it (a backup was restored), and of which it would be silent for ever.
             self._version = ""
         delay = min(RETRY_MAX_SECONDS, RETRY_FIRST_SECONDS * 2 ** min(failures - 1, 10))
         await asyncio.sleep(max(delay, error.retry_after or 0) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
@@ -86,7 +87,7 @@ class Reflector:
             version = read_at
             for item in items:
                 uids.add(item["metadata"]["uid"])
-                self._cache.put(item, listed=True)
+                self._put(item, listed=True)
             await asyncio.sleep(0)
         self._cache.retain(frozenset(uids))
         self._version = version
@@ -99,9 +100,17 @@ class Reflector:
             if kind == "DELETED":
                 self._cache.remove(item)
             elif kind in {"ADDED", "MODIFIED"}:
-                self._cache.put(item, listed=False)
+                self._put(item, listed=False)
             self._version = item["metadata"]["resourceVersion"]
         if not heard:
             # A server sends a bookmark before it ends a watch: whoever does not, must not be asked again at once.
             message = f"{self.path}: the watch has ended without a word"
-            raise ApiError(status=0, reason="Silent", message=message)
+            raise ApiError(status=0, reason=SILENT, message=message)
+
+    def _put(self, item: dict[str, Any], *, listed: bool) -> None:
+        """Hand an object to the cache; one that is not as the API says it is must not blind us for all others."""
+        try:
+            self._cache.put(item, listed=listed)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            meta = item.get("metadata") or {}
+            logger.error("%s: %s/%s is skipped: %r", self.path, meta.get("namespace"), meta.get("name"), error)  # noqa: TRY400 - its place in our code helps nobody

@@ -113,9 +113,10 @@ class RunStore:
         if self._gone.block(uid, listed=listed) or _is_old(version, same, listed=listed):
             return
         if known is not None and known.uid != uid:
-            if listed or version > known.version:
-                # Its name is another's now, so it is gone, although no watch has told of that.
-                self._gone.add(known.uid)
+            if version < known.version and not listed:
+                return
+            # Its name is another's now, so it is gone, although no watch has told of that.
+            self._gone.add(known.uid)
             self.forget(key, uid=known.uid)
         meta.pop("managedFields", None)
         self._runs[key] = _StoredRun(uid, version, orjson.dumps(item))
@@ -138,10 +139,14 @@ class RunStore:
             self._tell_gone(uid)
             self._wake(key)
 
-    def retain(self, uids: frozenset[str]) -> None:
-        """Forget all runs but these."""
+    def uids(self, namespace: str = "") -> frozenset[str]:
+        """UIDs of all known runs, or of those of one namespace."""
+        return frozenset(run.uid for key, run in self._runs.items() if namespace in {"", key.namespace})
+
+    def retain(self, uids: frozenset[str], *, among: frozenset[str] | None = None) -> None:
+        """Forget all runs but these; with `among`, none that is not in it: those came after the list was begun."""
         for key, stored in list(self._runs.items()):
-            if stored.uid not in uids:
+            if stored.uid not in uids and (among is None or stored.uid in among):
                 self.forget(key, uid=stored.uid)
 
     def get(self, key: Key) -> TrainingRun | None:
@@ -209,7 +214,8 @@ class FactStore(Generic[F]):
         self._reduce = reduce
         self._wake = wake
         self._by_uid: dict[str, F] = {}
-        self._by_run: dict[str, dict[str, F]] = {}
+        self._by_run: dict[tuple[str, str], dict[str, F]] = {}
+        """By namespace and UID of the run."""
         self._by_name: dict[Key, str] = {}
         self._gone = Tombstones()
 
@@ -223,7 +229,7 @@ class FactStore(Generic[F]):
             # Its owner was changed, as `kubectl delete --cascade=orphan` does: both runs want to know.
             self._forget(facts.uid)
         self._by_uid[facts.uid] = facts
-        self._by_run.setdefault(facts.run_uid, {})[facts.uid] = facts
+        self._by_run.setdefault((facts.namespace, facts.run_uid), {})[facts.uid] = facts
         self._by_name[Key(facts.namespace, facts.name)] = facts.uid
         self._tell(facts)
 
@@ -237,9 +243,9 @@ class FactStore(Generic[F]):
         for uid in [uid for uid in self._by_uid if uid not in uids]:
             self._forget(uid)
 
-    def of_run(self, run_uid: str) -> tuple[F, ...]:
-        """Those of one run."""
-        return tuple(self._by_run.get(run_uid, {}).values())
+    def of_run(self, namespace: str, run_uid: str) -> tuple[F, ...]:
+        """Those of one run, in its namespace: elsewhere anyone may write its UID on anything."""
+        return tuple(self._by_run.get((namespace, run_uid), {}).values())
 
     def named(self, key: Key) -> F | None:
         """The one with this name."""
@@ -250,10 +256,10 @@ class FactStore(Generic[F]):
         facts = self._by_uid.pop(uid, None)
         if facts is None:
             return
-        of_run = self._by_run[facts.run_uid]
+        of_run = self._by_run[facts.namespace, facts.run_uid]
         del of_run[uid]
         if not of_run:
-            del self._by_run[facts.run_uid]
+            del self._by_run[facts.namespace, facts.run_uid]
         name = Key(facts.namespace, facts.name)
         if self._by_name.get(name) == uid:
             del self._by_name[name]

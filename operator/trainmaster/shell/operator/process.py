@@ -8,7 +8,7 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from aiohttp import web
@@ -21,7 +21,7 @@ from trainmaster.adapters.kubernetes.events import EventRecorder
 from trainmaster.adapters.kubernetes.lease import LeaderElector
 from trainmaster.adapters.kubernetes.manifest import LaunchSettings
 from trainmaster.adapters.kubernetes.reflector import Cache, Reflector
-from trainmaster.adapters.kubernetes.store import Stores, new_stores
+from trainmaster.adapters.kubernetes.store import Stores, UnreadableRunError, new_stores
 from trainmaster.adapters.kubernetes.token_review import TokenReviewAuthenticator
 from trainmaster.adapters.series.memory import MemorySeriesStore
 from trainmaster.adapters.system_clock import SystemClock
@@ -46,6 +46,9 @@ logger = logging.getLogger(__name__)
 RESYNC_SECONDS: Final = 300
 """A living run is looked at this often though nothing woke it: watches that miss something list again by themselves,
 and 5,000 runs looked at twice a minute would be a sixth of a core."""
+KEEP_SECONDS: Final = 300
+"""How long the series of an ended run is kept: a launcher that repeats its last report is answered from it, and a
+megabyte for each run that ever trained would fill the process."""
 PASSES: Final = 4
 """Passes over a run in one turn: a new launch takes three (decide, act, see); more is another turn's."""
 FLUSH_SECONDS: Final = 2
@@ -148,8 +151,8 @@ class OperatorProcess:
 
     async def _lead(self) -> None:
         """Work as long as this replica leads."""
-        for reflector in self._reflectors:
-            await reflector.synced.wait()
+        for synced in (self._run_watch.listed, *(reflector.synced for reflector in self._reflectors)):
+            await synced.wait()
         if self._elector is None:
             await self._work()
             return
@@ -236,12 +239,27 @@ class OperatorProcess:
         self._desk.forget(uid)
         self._wakeups.forget(uid)
 
+    def _let_go(self, key: Key, again: datetime | None) -> datetime | None:
+        """Forget what was reported of a run that has ended a while ago; the next moment at which it must be seen to."""
+        try:
+            run = self._stores.runs.get(key)
+        except UnreadableRunError:
+            return again
+        if run is None or run.status.completion_time is None:
+            return again
+        due = run.status.completion_time + timedelta(seconds=KEEP_SECONDS)
+        if due > self._clock.now():
+            return due if again is None else min(again, due)
+        self._forget(run.metadata.uid)
+        return again
+
     async def _reconcile(self, key: Key) -> datetime | None:
         # A run that goes on at once does so here: behind a flood it would begin, and then wait for all the others.
         for _ in range(PASSES):
             again = await self._reconciler.reconcile(key)
             if again is None or again > self._clock.now():
                 break
+        again = self._let_go(key, again)
         self._metrics.depth.set(len(self._queue))
         self._metrics.runs.set(len(self._stores.runs))
         return again
