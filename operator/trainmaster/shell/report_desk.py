@@ -57,14 +57,19 @@ class ReportDesk:
         localise: Callable[[Plan], Plan],
         on_report: Callable[[TrainingRun], None],
         on_quiet_report: Callable[[TrainingRun], None] | None = None,
+        is_gone: Callable[[str], bool] | None = None,
     ) -> None:
-        """`on_quiet_report` is called, if given, in place of `on_report` for reports whose news can wait."""
+        """`on_quiet_report` is called, if given, in place of `on_report` for reports whose news can wait.
+
+        `is_gone` says of a UID whether a run that had it is known to be deleted.
+        """
         self._series = series
         self._clock = clock
         self._find_run = find_run
         self._localise = localise
         self._on_report = on_report
         self._on_quiet_report = on_quiet_report or on_report
+        self._is_gone = is_gone or (lambda _: False)
         self._plans: dict[str, tuple[TrainingRun, Plan]] = {}
         self._headers: dict[str, Header] = {}
         self._tracking: dict[tuple[str, int], TrackingStatus] = {}
@@ -110,6 +115,8 @@ class ReportDesk:
         if (report.run_uid, report.launch) != (identity.run_uid, identity.launch):
             raise RefusedError(403, f"the token is of launch {identity.launch} of run {identity.run_uid}")
         run = self._find_run(report.run_uid)
+        if run is None and self._is_gone(report.run_uid):
+            raise RefusedError(410, f"run {report.run_uid} is deleted")
         # A launcher ends its training at a 410. One that is ahead of what is known here is no old one: we are behind.
         if run is None or report.launch > run.status.launch or run.status.plan is None:
             raise RefusedError(503, f"launch {report.launch} of run {report.run_uid} is not known here yet")

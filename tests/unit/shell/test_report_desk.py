@@ -26,6 +26,7 @@ class Bench:
         self.series = MemorySeriesStore()
         self.time = T0
         self.told: list[str] = []
+        self.gone: set[str] = set()
         self.desk = self.reopen()
 
     def reopen(self) -> ReportDesk:
@@ -36,6 +37,7 @@ class Bench:
             find_run=lambda uid: self.run if self.run is not None and uid == self.run.metadata.uid else None,
             localise=_localise,
             on_report=lambda run: self.told.append(run.metadata.name),
+            is_gone=lambda uid: uid in self.gone,
         )
         return self.desk
 
@@ -104,6 +106,14 @@ def test_a_run_that_is_not_known_yet_or_not_planned_is_asked_for_again(known: st
     with pytest.raises(RefusedError) as caught:
         bench.take()
     assert caught.value.status == 503
+
+
+def test_a_run_that_is_known_to_be_deleted_is_gone() -> None:
+    bench = Bench()
+    bench.run, bench.gone = None, {UID}
+    with pytest.raises(RefusedError, match="is deleted") as caught:
+        bench.take()
+    assert caught.value.status == 410
 
 
 def test_a_launch_ahead_of_what_is_known_is_asked_for_again() -> None:

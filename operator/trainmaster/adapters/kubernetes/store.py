@@ -139,6 +139,10 @@ class RunStore:
             self._tell_gone(uid)
             self._wake(key)
 
+    def is_gone(self, uid: str) -> bool:
+        """Whether a watch has told that the run with this UID was deleted."""
+        return uid in self._gone
+
     def uids(self, namespace: str = "") -> frozenset[str]:
         """UIDs of all known runs, or of those of one namespace."""
         return frozenset(run.uid for key, run in self._runs.items() if namespace in {"", key.namespace})

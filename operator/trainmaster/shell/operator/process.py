@@ -94,6 +94,7 @@ class OperatorProcess:
             localise=self._cluster.localise,
             on_report=self._wakeups.urgent,
             on_quiet_report=self._wakeups.quiet,
+            is_gone=self._stores.runs.is_gone,
         )
         self._reconciler = Reconciler(
             cluster=self._cluster, clock=self._clock, series=self._desk, resync_seconds=RESYNC_SECONDS
