@@ -73,6 +73,10 @@ class Tombstones:
     def __init__(self) -> None:
         self._uids: OrderedDict[str, None] = OrderedDict()
 
+    def knows(self, uid: str) -> bool:
+        """Whether it was deleted, as far as is remembered."""
+        return uid in self._uids
+
     def add(self, uid: str) -> None:
         """Take note of a deletion."""
         self._uids[uid] = None
@@ -141,7 +145,7 @@ class RunStore:
 
     def is_gone(self, uid: str) -> bool:
         """Whether a watch has told that the run with this UID was deleted."""
-        return uid in self._gone
+        return self._gone.knows(uid)
 
     def uids(self, namespace: str = "") -> frozenset[str]:
         """UIDs of all known runs, or of those of one namespace."""
