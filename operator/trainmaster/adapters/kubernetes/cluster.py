@@ -146,8 +146,10 @@ class KubernetesCluster:
 
     def _answered(self, raw: Json) -> TrainingRun:
         """Take a run that the server has just answered with."""
-        # A read or a write is answered with what is stored, however old it looks: a backup may have been restored.
-        self._stores.runs.put(raw, listed=True)
+        # A read or a write is answered with what is stored, however old it looks: a backup may have been restored. But
+        # an answer that comes after the deletion is late.
+        if not self._stores.runs.is_gone(raw["metadata"]["uid"]):
+            self._stores.runs.put(raw, listed=True)
         run = parse_run(raw)
         self._answers.note(run)
         return run
