@@ -51,7 +51,7 @@ def test_what_is_watched_counts_only_if_it_is_newer_and_wakes_only_then() -> Non
     bench = Bench()
     for version in (5, 5, 3, 7):
         bench.runs.put(run_json(version=version))
-        bench.jobs.put(job_json(version=version), listed=False)
+        bench.jobs.put(job_json(version=version, status={"active": version}), listed=False)
 
     assert (bench.version(), bench.job_versions()) == ("7", {"job-uid": 7})
     assert bench.woken == [MARKET] * 4
@@ -61,10 +61,17 @@ def test_what_is_listed_counts_even_if_it_is_older_since_a_backup_may_have_been_
     bench = Bench()
     for version, listed in ((7, False), (5, True), (5, True)):
         bench.runs.put(run_json(version=version), listed=listed)
-        bench.jobs.put(job_json(version=version), listed=listed)
+        bench.jobs.put(job_json(version=version, status={"active": version}), listed=listed)
 
     assert (bench.version(), bench.job_versions()) == ("5", {"job-uid": 5})
     assert bench.woken == [MARKET] * 4
+
+
+def test_a_change_that_says_nothing_about_a_job_wakes_nobody() -> None:
+    bench = Bench()
+    bench.jobs.put(job_json(version=1), listed=False)
+    bench.jobs.put(job_json(version=2, status={"ready": 1}), listed=False)
+    assert (bench.job_versions(), bench.woken) == ({"job-uid": 2}, [MARKET])
 
 
 def test_a_new_version_is_parsed_anew() -> None:

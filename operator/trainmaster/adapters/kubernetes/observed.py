@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ class JobFacts:
     namespace: str
     name: str
     uid: str
-    version: int
+    version: int = field(compare=False)
     run_uid: str
     """UID of the run that controls it; empty for a Job of somebody else."""
     run_name: str
@@ -56,7 +56,7 @@ class PodFacts:
     namespace: str
     name: str
     uid: str
-    version: int
+    version: int = field(compare=False)
     job_uid: str
     job_name: str
     run_uid: str

@@ -167,6 +167,9 @@ class RunStore:
             found = stored.version, parse_run(orjson.loads(stored.raw))
             self._parsed[stored.uid] = found
         self._parsed.move_to_end(stored.uid)
+        if found[1].status.completion_time is not None:
+            # Most runs are over, and each is looked at once when the process starts: that must not fill it.
+            del self._parsed[stored.uid]
         while len(self._parsed) > PARSED:
             self._parsed.popitem(last=False)
         return found[1]
@@ -239,7 +242,9 @@ class FactStore(Generic[F]):
         self._by_uid[facts.uid] = facts
         self._by_run.setdefault((facts.namespace, facts.run_uid), {})[facts.uid] = facts
         self._by_name[Key(facts.namespace, facts.name)] = facts.uid
-        self._tell(facts)
+        # Most changes of a Job or a pod are of no interest: scheduled, ready, a heartbeat of its controller.
+        if known != facts:
+            self._tell(facts)
 
     def remove(self, item: Json) -> None:
         """Forget an object that was deleted."""
