@@ -34,4 +34,4 @@ class Keeper:
             raise AuthenticationUnavailableError("the API server is away", retry_after=7)
         if not token.startswith("pod"):
             return None
-        return LaunchIdentity(run_uid=UID, launch=1, namespace="team", pod_uid=token)
+        return LaunchIdentity(run_uid=UID, launch=1, namespace="default", pod_uid=token)

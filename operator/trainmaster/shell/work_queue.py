@@ -118,11 +118,19 @@ class WorkQueue:
         """The next due key; its namespace goes to the end of the line."""
         while self._ready:
             namespace, line = next(iter(self._ready.items()))
-            at, key = heapq.heappop(line)
+            key = self._pop(line)
             if line:
                 self._ready.move_to_end(namespace)
             else:
                 del self._ready[namespace]
+            if key is not None:
+                return key
+        return None
+
+    def _pop(self, line: list[tuple[datetime, Key]]) -> Key | None:
+        """The first key of a namespace's line that still waits; what it has left behind is no turn of its namespace."""
+        while line:
+            at, key = heapq.heappop(line)
             # A key that was woken twice, or for another time since, has left entries behind.
             if self._due.get(key) == at and key not in self._in_flight:
                 del self._due[key]

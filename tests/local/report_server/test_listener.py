@@ -259,7 +259,7 @@ def test_a_namespace_has_its_share(bench: Bench) -> None:
         connection = await bench.connect()
         assert (await connection.post(token="pod-1")).status == 200
         other = await connection.post(token="pod-2")
-        assert (other.status, "namespace team" in other.body["message"]) == (429, True)
+        assert (other.status, "namespace default" in other.body["message"]) == (429, True)
 
     story(bench, tell)
 

@@ -12,10 +12,12 @@ FIELDS: Final = ("run", "uid", "launch", "decision")
 QUIET: Final = {
     "kopf": logging.WARNING,
     "kopf._core.reactor.running": logging.ERROR,
+    "kopf._cogs.clients": logging.CRITICAL,
     "aiohttp.access": logging.WARNING,
     "asyncio": logging.WARNING,
 }
-"""kopf tells each handler's success, and that signals do not reach its thread; access logs tell each report."""
+"""kopf tells each handler's success, that signals do not reach its thread, and each request that it repeats as an error
+(our own watches warn of the same outage); access logs tell each report."""
 
 
 class JsonFormatter(logging.Formatter):
