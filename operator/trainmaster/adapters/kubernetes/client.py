@@ -47,6 +47,7 @@ SILENT: Final = "Silent"
 MERGE_PATCH: Final = "application/merge-patch+json"
 JSON: Final = "application/json"
 UNAUTHORIZED: Final = 401
+NOT_FOUND: Final = 404
 GONE: Final = 410
 TOO_MANY: Final = 429
 SERVER_ERRORS: Final = frozenset({500, 502, 503, 504})
@@ -116,6 +117,15 @@ class ApiClient:
                     raise
             await asyncio.sleep(READ_PAUSE_SECONDS * (READ_TRIES - tries_left) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
         raise AssertionError("the last try either returns or raises")
+
+    async def find(self, path: str) -> Json | None:
+        """Read what may not be there; None: it is not. Raises ApiError."""
+        try:
+            return await self.get(path)
+        except ApiError as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
 
     async def post(self, path: str, body: Json) -> Json:
         """Create. Raises ApiError: 409 AlreadyExists where the name is taken."""

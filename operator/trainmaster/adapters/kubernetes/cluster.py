@@ -13,7 +13,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from trainmaster.adapters.kubernetes import paths
-from trainmaster.adapters.kubernetes.client import ApiClient, ApiError
+from trainmaster.adapters.kubernetes.client import NOT_FOUND, ApiClient, ApiError
 from trainmaster.adapters.kubernetes.events import EventRecorder
 from trainmaster.adapters.kubernetes.manifest import LaunchSettings, job_manifest, localise
 from trainmaster.adapters.kubernetes.observed import (
@@ -43,7 +43,6 @@ logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
-NOT_FOUND: Final = 404
 CONFLICT: Final = 409
 RECENT_SECONDS: Final = 0.1
 """An answer this old says as much as one that is asked for now: its own way back may take as long."""
@@ -133,16 +132,13 @@ class KubernetesCluster:
 
     async def _read(self, key: Key) -> TrainingRun | None:
         """The run as the server has it now; None when it is gone."""
-        try:
-            raw = await self._client.get(paths.run(key))
-        except ApiError as error:
-            if error.status != NOT_FOUND:
-                raise
-            known = self._stores.runs.raw(key)
-            if known is not None:
-                self._stores.runs.forget(key, uid=known["metadata"]["uid"])
-            return None
-        return self._answered(raw)
+        raw = await self._client.find(paths.run(key))
+        if raw is not None:
+            return self._answered(raw)
+        known = self._stores.runs.raw(key)
+        if known is not None:
+            self._stores.runs.forget(key, uid=known["metadata"]["uid"])
+        return None
 
     def _answered(self, raw: Json) -> TrainingRun:
         """Take a run that the server has just answered with."""
@@ -168,11 +164,8 @@ class KubernetesCluster:
             return None
         found = []
         for key in self._stores.records.successes(run):
-            try:
-                raw = await self._client.get(paths.record(key))
-            except ApiError as error:
-                if error.status != NOT_FOUND:
-                    raise
+            raw = await self._client.find(paths.record(key))
+            if raw is None:
                 continue
             try:
                 found.append(RunRecordSpec.model_validate(raw["spec"]))
@@ -187,12 +180,9 @@ class KubernetesCluster:
         return sorted(names | {job.name for job in self._stores.jobs.of_run(run.metadata.namespace, uid)})
 
     async def _job(self, namespace: str, name: str) -> JobFacts | None:
-        try:
-            raw = await self._client.get(paths.job(Key(namespace, name)))
-        except ApiError as error:
-            if error.status == NOT_FOUND:
-                return None
-            raise
+        raw = await self._client.find(paths.job(Key(namespace, name)))
+        if raw is None:
+            return None
         facts = job_facts(raw)
         if facts.run_uid:
             self._stores.jobs.put(raw, listed=False)
@@ -233,12 +223,8 @@ class KubernetesCluster:
         return LaunchIdentity(run_uid=job.run_uid, launch=job.launch, namespace=namespace, pod_uid=uid)
 
     async def _pod(self, namespace: str, name: str) -> PodFacts | None:
-        try:
-            return pod_facts(await self._client.get(paths.pod(Key(namespace, name))))
-        except ApiError as error:
-            if error.status == NOT_FOUND:
-                return None
-            raise
+        raw = await self._client.find(paths.pod(Key(namespace, name)))
+        return pod_facts(raw) if raw is not None else None
 
     # -- doing --------------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from trainmaster.adapters.kubernetes import paths
-from trainmaster.adapters.kubernetes.client import ApiClient, ApiError
+from trainmaster.adapters.kubernetes.client import NOT_FOUND, ApiClient, ApiError
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.labels import API_VERSION, JOB_NAME_MAX
 from trainmaster.api.objects import Key
@@ -35,7 +35,6 @@ MESSAGE_MAX: Final = 1024
 """Characters that the API server takes."""
 SENDERS: Final = 2
 ALREADY_EXISTS: Final = 409
-NOT_FOUND: Final = 404
 
 
 class EventRecorder:
