@@ -243,6 +243,19 @@ def test_a_delayed_request_is_overtaken(proxy: FaultProxy, caller: Caller, other
     assert (overtaking.ended or 0) < (delayed.ended or 0)
 
 
+def test_a_late_answer_is_overtaken_by_what_comes_after_its_commit(
+    proxy: FaultProxy, server: ApiServerDouble, caller: Caller, other: Caller
+) -> None:
+    slow = proxy.install(Delay(match=Match(name="slow"), seconds=0.5, after_commit=True))
+    with ThreadPoolExecutor() as threads:
+        slowly = threads.submit(caller.create, JOBS, "slow")
+        slow.wait()
+        assert f"{JOBS}/slow" in server.objects
+        assert other.create(JOBS, "fast").status == 201
+        assert not slowly.done()
+        assert slowly.result().status == 201
+
+
 @pytest.mark.parametrize("after_commit", [False, True])
 def test_a_reset_is_a_reset(server: ApiServerDouble, *, after_commit: bool) -> None:
     # By plain http: Python's TLS calls a reset an end of file.

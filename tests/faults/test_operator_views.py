@@ -14,6 +14,7 @@ import pytest
 from tests.support.api_server_double import ApiServerDouble
 from tests.support.fault_proxy.faults import (
     CutWatches,
+    Delay,
     DropIntermediate,
     Duplicate,
     Fault,
@@ -84,6 +85,30 @@ def test_06_events_that_come_twice_count_once(stage: Scene) -> None:
 
     assert len(run.jobs_ever()) == 2
     assert run.status["crashes"] == 1
+    stage.assert_lawful()
+
+
+LATE_SECONDS = 2.0
+"""An answer takes this long: a watch tells within milliseconds what happened meanwhile."""
+
+
+def ends_a_run(request: Request) -> bool:
+    """Whether this is the last status write of a run."""
+    decisions = ((request.body or {}).get("status") or {}).get("decisions") or []
+    return any(d["kind"] == "Record" and d["state"] == "Done" for d in decisions)
+
+
+def test_06_an_answer_that_comes_late_takes_back_nothing_that_was_watched_meanwhile(stage: Scene) -> None:
+    run = stage.create("late")
+    run.wait_running(launch=1)
+    late = stage.proxy.install(Delay(match=Match(where=ends_a_run), seconds=LATE_SECONDS, after_commit=True, times=1))
+    run.finish(launch=1)
+    late.wait()
+    run.edit(rerun="2")  # told to the operator before it has the answer to its own last write
+
+    run.wait_running(launch=2)
+    run.finish(launch=2)
+    run.wait_ended("Succeeded", launches=2)
     stage.assert_lawful()
 
 

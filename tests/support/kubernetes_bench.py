@@ -19,6 +19,7 @@ import kopf
 from tests.support.cluster_runs import JOBS, PODS, RUNS, run_manifest
 from tests.support.cluster_stage import DONE, Bench, ends
 from tests.support.control_plane import ControlPlane
+from tests.support.kubernetes_objects import ReflectedRuns
 from trainmaster.adapters.kubernetes import paths
 from trainmaster.adapters.kubernetes.client import ApiClient
 from trainmaster.adapters.kubernetes.cluster import KubernetesCluster
@@ -116,7 +117,7 @@ class KubernetesBench(Bench):
         return [
             Reflector(self._client, path=paths.everywhere(base, plural), cache=cache, selector=selector)
             for base, plural, cache, selector in (
-                (paths.OURS, paths.RUNS, self._stores.runs, ""),
+                (paths.OURS, paths.RUNS, ReflectedRuns(self._stores.runs), ""),
                 (paths.OURS, paths.RECORDS, self._stores.records, ""),
                 (paths.BATCH, "jobs", self._stores.jobs, LABEL_RUN_UID),
                 (paths.CORE, "pods", self._stores.pods, LABEL_RUN_UID),

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.support.runs import SPEC, UID
 from trainmaster.adapters.kubernetes.client import ApiError
+from trainmaster.adapters.kubernetes.store import RunStore
 from trainmaster.api.labels import ANNOTATION_RUN_NAME, API_VERSION, LABEL_LAUNCH, LABEL_RUN_UID, job_name
 
 Json = dict[str, Any]
@@ -105,3 +106,19 @@ def record_json(name: str, *, uid: str, namespace: str = "default", **spec: obje
 def refusal(status: int, reason: str = "", *, retry_after: float | None = None) -> ApiError:
     """What the client raises when the API server refuses."""
     return ApiError(status=status, reason=reason, message=f"refused with {status} {reason}", retry_after=retry_after)
+
+
+class ReflectedRuns:
+    """The store of runs as a cache of a reflector, for which the operator has kopf."""
+
+    def __init__(self, store: RunStore) -> None:
+        self._store = store
+        self.remove = store.remove
+
+    def put(self, item: Json, *, listed: bool) -> None:
+        """Take an object."""
+        self._store.put(item, asked=self._store.moment if listed else None)
+
+    def retain(self, uids: frozenset[str]) -> None:
+        """Forget all but these."""
+        self._store.retain(uids, asked=self._store.moment)

@@ -42,6 +42,8 @@ TOUCH = "test.trainmaster.io/touched"
 """An annotation that means nothing: setting it wakes a run."""
 COLLECTED_SECONDS = 120.0
 """The garbage collector looks every 30 s for kinds that it does not know yet: ours are fresh."""
+LOG_LINES = 40
+"""Of the operator's log, in the message of a test that has waited in vain."""
 TOUCHES = 2
 """A pass may be under way when a run is touched first; the second touch is seen by one that began after it."""
 OUTCOMES = {EXIT_OK: Outcome.COMPLETED, EXIT_RETRY: Outcome.RETRY}
@@ -119,7 +121,12 @@ class Scene:
 
     def wait_for(self, condition: Any, *, what: str) -> None:  # noqa: ANN401 - a function of nothing, of any result
         """Wait until a condition on what the witness knows holds."""
-        self.history.wait_for(condition, what=f"{what} (log: {self.operator.log})", timeout=PATIENCE_SECONDS)
+        try:
+            self.history.wait_for(condition, what=what, timeout=PATIENCE_SECONDS)
+        except AssertionError as error:
+            last = "\n".join(self.operator.told.splitlines()[-LOG_LINES:])
+            message = f"{error}\nthe operator's last words ({self.operator.log}):\n{last}"
+            raise AssertionError(message) from error
 
     @property
     def exchanges(self) -> list[Exchange]:

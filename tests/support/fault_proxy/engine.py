@@ -69,10 +69,7 @@ class Engine:
         after = [i for i, _ in self.board.active(KillAfter, about) if i.due()]
         for installed in before:
             await self._finish(self._kill(installed, exchange))
-        for installed, fault in self.board.active(Delay, about):
-            if installed.claim():
-                self._strike(installed, exchange)
-                await asyncio.sleep(fault.seconds)
+        await self._keep_back(exchange, after_commit=False)
         if self._killing or request.protocol in self._doomed:
             await drop(request)
         instead = await self._instead(request, exchange)
@@ -110,8 +107,15 @@ class Engine:
                 return Reply(status=200, headers=CIMultiDict({"Content-Type": "application/json"}), body=body)
         return None
 
+    async def _keep_back(self, exchange: Exchange, *, after_commit: bool) -> None:
+        for installed, delay in self.board.active(Delay, exchange.request):
+            if delay.after_commit == after_commit and installed.claim():
+                self._strike(installed, exchange)
+                await asyncio.sleep(delay.seconds)
+
     async def _distorted(self, request: web.BaseRequest, exchange: Exchange, reply: Reply) -> Reply:
         """What the caller gets once the server has answered."""
+        await self._keep_back(exchange, after_commit=True)
         for installed, reset in self.board.active(Reset, exchange.request):
             if reset.after_commit and installed.claim():
                 self._strike(installed, exchange)

@@ -78,9 +78,10 @@ class AnswerAfterCommit(Answer):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delay(Fault):
-    """Keep a request back for so many seconds, then forward it."""
+    """Keep a request back for so many seconds, then forward it; `after_commit`: keep its answer back instead."""
 
     seconds: float
+    after_commit: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

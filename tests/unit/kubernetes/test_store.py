@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.kubernetes_objects import CONTROLLER, job_json, record_json, run_json, running_pod
+from tests.support.kubernetes_objects import CONTROLLER, ReflectedRuns, job_json, record_json, run_json, running_pod
 from tests.support.runs import UID, decision_of
 from trainmaster.adapters.kubernetes import store
 from trainmaster.adapters.kubernetes.records import RecordIndex
@@ -60,11 +60,32 @@ def test_what_is_watched_counts_only_if_it_is_newer_and_wakes_only_then() -> Non
 def test_what_is_listed_counts_even_if_it_is_older_since_a_backup_may_have_been_restored() -> None:
     bench = Bench()
     for version, listed in ((7, False), (5, True), (5, True)):
-        bench.runs.put(run_json(version=version), listed=listed)
+        bench.runs.put(run_json(version=version), asked=bench.runs.moment if listed else None)
         bench.jobs.put(job_json(version=version, status={"active": version}), listed=listed)
 
     assert (bench.version(), bench.job_versions()) == ("5", {"job-uid": 5})
     assert bench.woken == [MARKET] * 4
+
+
+def test_an_answer_that_comes_after_a_newer_change_was_watched_takes_nothing_back() -> None:
+    bench = Bench()
+    bench.runs.put(run_json(version=5))
+    asked = bench.runs.moment
+    bench.runs.put(run_json(version=9))
+    bench.runs.put(run_json(version=7), asked=asked)
+    assert bench.version() == "9", "its user has edited it while our write of version 7 was answered"
+
+    bench.runs.put(run_json(version=7), asked=bench.runs.moment)
+    assert bench.version() == "7", "this one was asked for later: a backup was restored"
+
+
+def test_an_answer_that_comes_after_the_deletion_was_watched_brings_nothing_back() -> None:
+    bench = Bench()
+    bench.runs.put(run_json(version=5))
+    asked = bench.runs.moment
+    bench.runs.remove(run_json(version=6))
+    bench.runs.put(run_json(version=5), asked=asked)
+    assert bench.version() == ""
 
 
 def test_a_change_that_says_nothing_about_a_job_wakes_nobody() -> None:
@@ -120,7 +141,7 @@ def test_a_restored_backup_brings_back_what_a_list_then_shows() -> None:
     bench.runs.put(run_json(version=5))
     bench.runs.remove(run_json(version=6))
     bench.jobs.remove(job_json(version=6))
-    bench.runs.put(run_json(version=5), listed=True)
+    bench.runs.put(run_json(version=5), asked=bench.runs.moment)
     bench.jobs.put(job_json(version=5), listed=True)
 
     assert (bench.version(), bench.job_versions()) == ("5", {"job-uid": 5})
@@ -144,7 +165,7 @@ def test_of_a_run_that_is_gone_is_told_once_whatever_says_so() -> None:
     bench.runs.put(run_json())
     bench.runs.forget(MARKET, uid=UID)
     bench.runs.remove(run_json())
-    bench.runs.retain(frozenset())
+    bench.runs.retain(frozenset(), asked=bench.runs.moment)
     bench.runs.forget(MARKET, uid=UID)
 
     assert bench.gone == [UID]
@@ -157,7 +178,7 @@ def test_a_complete_list_forgets_the_rest_and_wakes_whom_it_concerns() -> None:
         bench.runs.put(run_json(name, uid=name))
         bench.jobs.put(job_json(uid=name, ownerReferences=[CONTROLLER | {"name": name, "uid": name}]), listed=False)
     bench.woken.clear()
-    bench.runs.retain(frozenset({"kept"}))
+    bench.runs.retain(frozenset({"kept"}), asked=bench.runs.moment)
     bench.jobs.retain(frozenset({"kept"}))
 
     assert bench.runs.keys() == (Key("default", "kept"),)
@@ -184,7 +205,7 @@ def test_a_new_run_of_an_old_name_is_another_run() -> None:
 def test_a_late_reply_about_the_old_run_does_not_displace_the_new_one(*, listed: bool) -> None:
     bench = Bench()
     bench.runs.put(run_json(uid="old", version=5))
-    bench.runs.put(run_json(uid="new", version=8), listed=listed)
+    bench.runs.put(run_json(uid="new", version=8), asked=bench.runs.moment if listed else None)
     bench.runs.put(run_json(uid="old", version=6))
 
     found = bench.runs.get(MARKET)
@@ -338,7 +359,9 @@ def test_whatever_happened_before_a_complete_list_is_what_is_known_after_it(
 ) -> None:
     bench, records = Bench(), RecordIndex()
 
-    tell(bench.runs, lambda uid, version: run_json(NAMES[uid], uid=uid, version=version), changes, listed)
+    tell(
+        ReflectedRuns(bench.runs), lambda uid, version: run_json(NAMES[uid], uid=uid, version=version), changes, listed
+    )
     tell(bench.jobs, lambda uid, version: job_json(name=NAMES[uid], uid=uid, version=version), changes, listed)
     tell(records, lambda uid, _: record_json(NAMES[uid], uid=uid), changes, listed)
 
@@ -361,9 +384,10 @@ def test_each_run_that_is_not_known_any_more_is_told_of_just_then(changes: list[
         if kind == "removed":
             bench.runs.remove(run_json(NAMES[about], uid=about, version=version))
         elif kind == "retained":
-            bench.runs.retain(frozenset(about))
+            bench.runs.retain(frozenset(about), asked=bench.runs.moment)
         else:
-            bench.runs.put(run_json(NAMES[about], uid=about, version=version), listed=kind == "listed")
+            asked = bench.runs.moment if kind == "listed" else None
+            bench.runs.put(run_json(NAMES[about], uid=about, version=version), asked=asked)
         assert sorted(bench.gone[told:]) == sorted(before - bench.uids())
 
 
@@ -374,10 +398,13 @@ def test_what_names_a_run_of_another_namespace_is_not_of_that_run() -> None:
     assert [job.uid for job in bench.jobs.of_run("evil", UID)] == ["forged"]
 
 
-def test_a_list_forgets_nothing_that_came_after_it_was_begun() -> None:
+def test_a_list_forgets_nothing_that_came_after_it_was_begun_and_nothing_of_another_namespace() -> None:
     bench = Bench()
     bench.runs.put(run_json("known", uid="known"))
-    among = bench.runs.uids()
+    other = run_json("other", uid="other")
+    other["metadata"]["namespace"] = "other"
+    bench.runs.put(other)
+    asked = bench.runs.moment
     bench.runs.put(run_json("new", uid="new"))
-    bench.runs.retain(frozenset(), among=among)
-    assert bench.runs.uids() == {"new"}
+    bench.runs.retain(frozenset(), asked=asked, namespace="default")
+    assert bench.uids() == {"new", "other"}

@@ -132,20 +132,18 @@ class KubernetesCluster:
 
     async def _read(self, key: Key) -> TrainingRun | None:
         """The run as the server has it now; None when it is gone."""
+        asked, known = self._stores.runs.moment, self._stores.runs.uid(key)
         raw = await self._client.find(paths.run(key))
         if raw is not None:
-            return self._answered(raw)
-        known = self._stores.runs.raw(key)
+            return self._answered(raw, asked=asked)
         if known is not None:
-            self._stores.runs.forget(key, uid=known["metadata"]["uid"])
+            # Another run may have this name by now: the answer is about that which had it.
+            self._stores.runs.forget(key, uid=known)
         return None
 
-    def _answered(self, raw: Json) -> TrainingRun:
-        """Take a run that the server has just answered with."""
-        # A read or a write is answered with what is stored, however old it looks: a backup may have been restored. But
-        # an answer that comes after the deletion is late.
-        if not self._stores.runs.is_gone(raw["metadata"]["uid"]):
-            self._stores.runs.put(raw, listed=True)
+    def _answered(self, raw: Json, *, asked: int) -> TrainingRun:
+        """Take a run that the server has just answered with, asked at a moment of the store."""
+        self._stores.runs.put(raw, asked=asked)
         run = parse_run(raw)
         self._answers.note(run)
         return run
@@ -240,6 +238,7 @@ class KubernetesCluster:
         before = self._stored_status(run)
         patch = merge_patch(before, status.to_wire())
         body = {"metadata": {"resourceVersion": run.metadata.resource_version}, "status": patch}
+        asked = self._stores.runs.moment
         try:
             raw = await self._client.patch(paths.run_status(key), body)
         except ApiError as error:
@@ -248,7 +247,7 @@ class KubernetesCluster:
             await self._read(key)
             message = f"{key} has changed since version {run.metadata.resource_version} was read ({error.message})"
             raise ConflictError(message) from error
-        fresh = self._answered(raw)
+        fresh = self._answered(raw, asked=asked)
         if fresh.status.decisions != status.decisions or fresh.status.launch != status.launch:
             self._pruning.note()
             await self._take_back(key, raw, before)
@@ -259,7 +258,8 @@ class KubernetesCluster:
         """Undo a write of which only a part was kept."""
         version = {"resourceVersion": raw["metadata"]["resourceVersion"]}
         body = {"metadata": version, "status": merge_patch(raw.get("status") or {}, status)}
-        self._answered(await self._client.patch(paths.run_status(key), body))
+        asked = self._stores.runs.moment
+        self._answered(await self._client.patch(paths.run_status(key), body), asked=asked)
 
     def _stored_status(self, run: TrainingRun) -> Json:
         raw = self._stores.runs.raw(run.metadata.key)

@@ -61,37 +61,45 @@ class _StoredRun:
     uid: str
     version: int
     raw: bytes
+    moment: int
+    """Of the store, when this was put."""
 
 
 class Tombstones:
     """UIDs of objects that were deleted: a reply that was on its way meanwhile must not bring one back.
 
-    A watch tells of a deletion once. A UID comes back only with a restored backup, and that only a list can show: it
-    is a newer truth than any deletion that a watch has told of.
+    A watch tells of a deletion once. A UID comes back only with a restored backup, and that only an answer can show: it
+    is a newer truth than any deletion that was known when it was asked for.
     """
 
     def __init__(self) -> None:
-        self._uids: OrderedDict[str, None] = OrderedDict()
+        self._uids: OrderedDict[str, int] = OrderedDict()
 
     def knows(self, uid: str) -> bool:
         """Whether it was deleted, as far as is remembered."""
         return uid in self._uids
 
-    def add(self, uid: str) -> None:
-        """Take note of a deletion."""
-        self._uids[uid] = None
+    def add(self, uid: str, *, moment: int = 0) -> None:
+        """Take note of a deletion, told at a moment of the store."""
+        self._uids[uid] = moment
         while len(self._uids) > REMEMBERED_DELETIONS:
             self._uids.popitem(last=False)
 
-    def block(self, uid: str, *, listed: bool) -> bool:
-        """Whether an object is to be left out; one that is listed is there again."""
-        if listed:
+    def block(self, uid: str, *, asked: int | None) -> bool:
+        """Whether an object is to be left out; one that was asked for after its deletion is there again."""
+        if asked is not None and self._uids.get(uid, 0) <= asked:
             self._uids.pop(uid, None)
         return uid in self._uids
 
 
 class RunStore:
-    """TrainingRuns by key and by UID."""
+    """TrainingRuns by key and by UID.
+
+    Versions go back when a backup of the cluster is restored, and only an answer shows that: a watch goes on from the
+    version it knows. But an answer may also be late: while it was on its way, a watch has told of something newer. So
+    whoever asks takes the store's `moment` first, and hands it in with the answer: of a run that was put since then, an
+    older version is a late one.
+    """
 
     def __init__(self, wake: Wake, gone: Gone) -> None:
         self._wake = wake
@@ -100,37 +108,52 @@ class RunStore:
         self._keys: dict[str, Key] = {}
         self._parsed: OrderedDict[str, tuple[int, TrainingRun]] = OrderedDict()
         self._gone = Tombstones()
+        self._moment = 0
 
     def __len__(self) -> int:
         return len(self._runs)
+
+    @property
+    def moment(self) -> int:
+        """Now, as the store counts: each change is one later than the change before."""
+        return self._moment
 
     def keys(self) -> tuple[Key, ...]:
         """All runs."""
         return tuple(self._runs)
 
-    def put(self, item: Json, *, listed: bool = False) -> None:
-        """Take a run as it was listed, watched, read or answered to a write."""
+    def put(self, item: Json, *, asked: int | None = None) -> None:
+        """Take a run.
+
+        Args:
+            item: The object.
+            asked: The store's moment before it was asked for: it was listed, read, or answered to a write. None: a
+                watch has told of it.
+        """
         meta = item["metadata"]
         key, uid, version = Key(meta["namespace"], meta["name"]), meta["uid"], int(meta["resourceVersion"])
         known = self._runs.get(key)
-        same = known if known is not None and known.uid == uid else None
-        if self._gone.block(uid, listed=listed) or _is_old(version, same, listed=listed):
+        if self._gone.block(uid, asked=asked):
             return
+        if known is not None and _is_old(
+            version, known, same=known.uid == uid, listed=asked is not None and known.moment <= asked
+        ):
+            return
+        self._moment += 1
         if known is not None and known.uid != uid:
-            if version < known.version and not listed:
-                return
             # Its name is another's now, so it is gone, although no watch has told of that.
-            self._gone.add(known.uid)
+            self._gone.add(known.uid, moment=self._moment)
             self.forget(key, uid=known.uid)
         meta.pop("managedFields", None)
-        self._runs[key] = _StoredRun(uid, version, orjson.dumps(item))
+        self._runs[key] = _StoredRun(uid, version, orjson.dumps(item), self._moment)
         self._keys[uid] = key
         self._wake(key)
 
     def remove(self, item: Json) -> None:
         """Forget a run that was deleted, if it is not another one by now."""
         meta = item["metadata"]
-        self._gone.add(meta["uid"])
+        self._moment += 1
+        self._gone.add(meta["uid"], moment=self._moment)
         self.forget(Key(meta["namespace"], meta["name"]), uid=meta["uid"])
 
     def forget(self, key: Key, *, uid: str) -> None:
@@ -147,15 +170,22 @@ class RunStore:
         """Whether a watch has told that the run with this UID was deleted."""
         return self._gone.knows(uid)
 
-    def uids(self, namespace: str = "") -> frozenset[str]:
-        """UIDs of all known runs, or of those of one namespace."""
-        return frozenset(run.uid for key, run in self._runs.items() if namespace in {"", key.namespace})
+    def retain(self, uids: frozenset[str], *, asked: int, namespace: str = "") -> None:
+        """Forget all runs but these, which a complete list has shown, and those that were put since it was asked for.
 
-    def retain(self, uids: frozenset[str], *, among: frozenset[str] | None = None) -> None:
-        """Forget all runs but these; with `among`, none that is not in it: those came after the list was begun."""
+        Args:
+            uids: The runs of the list.
+            asked: The store's moment before the list was begun.
+            namespace: Of which the list was; empty: of all.
+        """
         for key, stored in list(self._runs.items()):
-            if stored.uid not in uids and (among is None or stored.uid in among):
+            if stored.uid not in uids and stored.moment <= asked and namespace in {"", key.namespace}:
                 self.forget(key, uid=stored.uid)
+
+    def uid(self, key: Key) -> str | None:
+        """UID of the run that has this name."""
+        stored = self._runs.get(key)
+        return stored.uid if stored is not None else None
 
     def get(self, key: Key) -> TrainingRun | None:
         """The newest known form of a run. Raises UnreadableRunError."""
@@ -193,9 +223,9 @@ class _Versioned(Protocol):
     def version(self) -> int: ...
 
 
-def _is_old(version: int, known: _Versioned | None, *, listed: bool) -> bool:
+def _is_old(version: int, known: _Versioned, *, listed: bool, same: bool = True) -> bool:
     """Whether a version says nothing new; what a list shows counts, for versions go back when a backup is restored."""
-    return known is not None and (version == known.version or (version < known.version and not listed))
+    return (same and version == known.version) or (version < known.version and not listed)
 
 
 class Facts(Protocol):
@@ -234,7 +264,9 @@ class FactStore(Generic[F]):
         """Take an object."""
         facts = self._reduce(item)
         known = self._by_uid.get(facts.uid)
-        if self._gone.block(facts.uid, listed=listed) or _is_old(facts.version, known, listed=listed):
+        if self._gone.block(facts.uid, asked=0 if listed else None):
+            return
+        if known is not None and _is_old(facts.version, known, listed=listed):
             return
         if known is not None and known.run_uid != facts.run_uid:
             # Its owner was changed, as `kubectl delete --cascade=orphan` does: both runs want to know.

@@ -111,14 +111,14 @@ class RunWatch:
     async def _list(self) -> None:
         """Read all runs. kopf tells neither when its list is done nor what is missing from it."""
         for namespace in self._namespaces or ("",):
-            known, listed = self._store.uids(namespace), set[str]()
+            asked, listed = self._store.moment, set[str]()
             path = paths.everywhere(paths.OURS, RUNS, namespace=namespace)
             async for items, _ in self._client.pages(path):
                 for item in items:
-                    self._store.put(item, listed=True)
+                    self._store.put(item, asked=asked)
                     listed.add(item["metadata"]["uid"])
                 await asyncio.sleep(0)
-            self._store.retain(frozenset(listed), among=known)
+            self._store.retain(frozenset(listed), asked=asked, namespace=namespace)
         self.listed.set()
 
     async def _watch_over(self, theirs: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
@@ -182,8 +182,9 @@ class RunWatch:
         if kind == "DELETED":
             self._store.remove(item)
         else:
-            # Of the first list kopf says None, as of every later one.
-            self._store.put(item, listed=kind is None)
+            # Of the first list kopf says None, as of every later one. When it has asked is not known; what it takes
+            # back too far, the watch that follows tells again.
+            self._store.put(item, asked=self._store.moment if kind is None else None)
 
 
 def _as_coroutine(function: Callable[..., None]) -> Callable[..., Any]:
