@@ -4,8 +4,8 @@ kopf has a thread and a loop of its own: at its end it cancels every task of its
 or update handlers (they keep their progress in annotations), no index (start-up grows with the square of the objects),
 no daemons or timers (a finalizer on every object): `on.event` leaves no trace on an object.
 
-kopf tells neither when its first list is done nor, after a gap, what is missing from a later one. So all runs are
-listed plainly before it starts, and every `LIST_SECONDS` after.
+kopf tells neither when its first list is done nor, after a gap, what is missing from a later one, and both cost it
+much. So we list in its stead (adapters/kubernetes/kopf_session.py): before it starts, and whenever it would.
 
 kopf looks for the kind once, and a watch of it that is refused (credentials, permissions, many errors in a row) ends
 for good while kopf goes on without it. So it is started only when the kind can be listed, and watched itself: without
@@ -34,6 +34,7 @@ from trainmaster.adapters.kubernetes.client import (
     ApiError,
 )
 from trainmaster.adapters.kubernetes.connection import Connection
+from trainmaster.adapters.kubernetes.kopf_session import WatchStarts, kopf_session
 from trainmaster.adapters.kubernetes.paths import RUNS
 from trainmaster.adapters.kubernetes.store import RunStore
 from trainmaster.api.errors import TrainmasterError
@@ -52,8 +53,8 @@ LOOK_SECONDS: Final = 1
 START_SECONDS: Final = 120
 """Until kopf must watch: it asks for a page of discovery first, on a busy machine for a while."""
 LIST_SECONDS: Final = 600
-"""Between two whole lists beside kopf's watch: what was deleted in a gap of it, or what a restored backup has changed,
-is known then; 5,000 runs cost half a second of CPU."""
+"""Between two whole lists beside kopf's watch: what a restored backup has changed, of which a watch says nothing, is
+known then; 5,000 runs cost half a second of CPU."""
 WATCHER: Final = "watcher for "
 """How kopf names the task of a watch."""
 
@@ -77,6 +78,10 @@ class RunWatch:
         self._load = load
         self._namespaces = namespaces
         self._stop = threading.Event()
+        self._read_at: dict[str, str] = {}
+        """By path: the version of a list that no watch has begun at."""
+        self._known: kopf.ConnectionInfo | None = None
+        """The credentials that kopf has: it asks for others only when the server refuses these."""
         self.listed = asyncio.Event()
         """All runs have been listed at least once."""
         self.missing = "TrainingRuns are not watched yet"
@@ -109,17 +114,29 @@ class RunWatch:
                 await asyncio.sleep(error.retry_after or RETRY_SECONDS)
 
     async def _list(self) -> None:
-        """Read all runs. kopf tells neither when its list is done nor what is missing from it."""
+        """Read all runs."""
         for namespace in self._namespaces or ("",):
-            asked, listed = self._store.moment, set[str]()
             path = paths.everywhere(paths.OURS, RUNS, namespace=namespace)
-            async for items, _ in self._client.pages(path):
-                for item in items:
-                    self._store.put(item, asked=asked)
-                    listed.add(item["metadata"]["uid"])
-                await asyncio.sleep(0)
-            self._store.retain(frozenset(listed), asked=asked, namespace=namespace)
+            self._read_at[path] = await self._list_path(path, namespace=namespace)
         self.listed.set()
+
+    async def _list_path(self, path: str, *, namespace: str) -> str:
+        """Read the runs of a namespace, or of all; the version of the list."""
+        asked, listed, version = self._store.moment, set[str](), ""
+        async for items, read_at in self._client.pages(path):
+            version = read_at
+            for item in items:
+                self._store.put(item, asked=asked)
+                listed.add(item["metadata"]["uid"])
+            await asyncio.sleep(0)
+        self._store.retain(frozenset(listed), asked=asked, namespace=namespace)
+        return version
+
+    async def _list_for_kopf(self, path: str) -> str:
+        """The version to watch a path from: of the list that was read before kopf began, or of another one."""
+        version = self._read_at.pop(path, "")
+        namespace = next((n for n in self._namespaces if path == paths.everywhere(paths.OURS, RUNS, namespace=n)), "")
+        return version or await self._list_path(path, namespace=namespace)
 
     async def _watch_over(self, theirs: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
         """Return never; raise WatchEndedError when kopf is no use any more."""
@@ -143,6 +160,8 @@ class RunWatch:
     async def _list_again(self) -> None:
         try:
             await self._list()
+            # kopf watches: a later list of it must not begin at a version as old as this one is by then.
+            self._read_at.clear()
         except ApiError as error:
             logger.warning("the regular list of TrainingRuns has failed: %s", error)
 
@@ -168,8 +187,17 @@ class RunWatch:
     def _registry(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
 
-        def login(**_: object) -> kopf.ConnectionInfo:
-            return self._load().info
+        async def list_all(path: str) -> str:
+            listing = asyncio.run_coroutine_threadsafe(self._list_for_kopf(path), loop)
+            try:
+                return await asyncio.wrap_future(listing)
+            except ApiError as error:
+                raise ConnectionError(str(error)) from error
+
+        starts = WatchStarts(plural=RUNS, list_all=list_all)
+
+        async def login(**_: object) -> kopf.AiohttpSession:
+            return kopf_session(self._other_connection(), starts)
 
         def event(event: Json, **_: object) -> None:
             loop.call_soon_threadsafe(self._take, event["type"], event["object"])
@@ -178,13 +206,20 @@ class RunWatch:
         kopf.on.event(GROUP, VERSION, RUNS, registry=registry)(_as_coroutine(event))
         return registry
 
+    def _other_connection(self) -> Connection:
+        """Credentials that kopf has not had. Raises kopf.LoginError: it asks again since the server refused these."""
+        connection = self._load()
+        if connection.info == self._known:
+            message = "the API server refuses our credentials, and there are no others"
+            raise kopf.LoginError(message)
+        self._known = connection.info
+        return connection
+
     def _take(self, kind: str | None, item: Json) -> None:
         if kind == "DELETED":
             self._store.remove(item)
         else:
-            # Of the first list kopf says None, as of every later one. When it has asked is not known; what it takes
-            # back too far, the watch that follows tells again.
-            self._store.put(item, asked=self._store.moment if kind is None else None)
+            self._store.put(item)
 
 
 def _as_coroutine(function: Callable[..., None]) -> Callable[..., Any]:
