@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import uvloop
 from aiohttp import web
 
 from tests.bench.report_words import NAMESPACES, RUNS, report_of, run_uid
@@ -270,7 +271,7 @@ def main() -> None:
     listener.settimeout(0)
     tls = ServerTls(certificate=Path(certificate), key=Path(key))
     served = operator if mode == "operator" else bare
-    asyncio.run(served(listener, tls, Figures()))
+    uvloop.run(served(listener, tls, Figures()))
 
 
 if __name__ == "__main__":

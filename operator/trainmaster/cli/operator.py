@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import secrets
@@ -154,9 +153,11 @@ def operator(  # noqa: PLR0913 - each is a flag
 
 def _run(process: OperatorProcess) -> None:
     """Run it to its end; what ends it before it is asked to is one line in the log, and exit code 1."""
+    import uvloop  # noqa: PLC0415 - the other commands do without
+
     failed = False
     try:
-        asyncio.run(process.run())
+        uvloop.run(process.run())
     except* TrainmasterError as group:
         failed = True
         for message in dict.fromkeys(messages(group)):

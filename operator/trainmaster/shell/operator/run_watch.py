@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import kopf
+import uvloop
 
 from trainmaster.adapters.kubernetes import paths
 from trainmaster.adapters.kubernetes.client import (
@@ -90,7 +91,7 @@ class RunWatch:
     async def run(self) -> None:
         """Follow until cancelled. Raises WatchEndedError when kopf or one of its watches ends for any other reason."""
         await self._list_until_done()
-        loop, theirs = asyncio.get_running_loop(), asyncio.new_event_loop()
+        loop, theirs = asyncio.get_running_loop(), uvloop.new_event_loop()
         ended: asyncio.Future[None] = loop.create_future()
         thread = threading.Thread(target=self._serve, args=(theirs, loop, ended), name="kopf", daemon=True)
         thread.start()
