@@ -133,6 +133,7 @@ def test_32_reports_out_of_order_are_put_in_order_and_late_ones_reopen_nothing(s
     for entry in (point(3, step=3), crash(4), point(5, loss="NaN")):
         launcher.report(entry, step=3)
 
+    run.wait_for(lambda: (run.status["crashes"], run.status["progress"]["step"]) == (1, 3), what="all of it is known")
     run.assert_quiet()
     assert (run.status["phase"], run.status["completionTime"]) == ("Succeeded", ended)
     assert len(run.jobs_ever()) == 1
