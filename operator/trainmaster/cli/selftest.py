@@ -13,6 +13,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from trainmaster.adapters.kubernetes.permissions import TLS_SECRET, permissions
 from trainmaster.adapters.local.state_dir import StateDir
 from trainmaster.api.conditions import Phase
 from trainmaster.api.errors import TrainmasterError
@@ -49,6 +50,12 @@ def selftest(
         typer.Option("--namespace", "-n", help="Namespace that the operator will serve; may be repeated."),
     ] = None,
     lease_namespace: Annotated[str, typer.Option(help="Namespace of the operator's Lease; its own by default.")] = "",
+    tls_secret: Annotated[
+        str,
+        typer.Option(
+            envvar="TRAINMASTER_TLS_SECRET", help="Secret of the operator's --tls-secret; empty where it has none."
+        ),
+    ] = TLS_SECRET,
     output: OutputOption = OutputFormat.TABLE,
     state_dir: StateDirOption = DEFAULT_STATE_DIR,
 ) -> None:
@@ -61,7 +68,9 @@ def selftest(
     if cluster:
         from trainmaster.cli.selftest_cluster import inspect_cluster, print_grant  # noqa: PLC0415 - imports kopf
 
-        outcomes, grant = inspect_cluster(tuple(namespace or ()), lease_namespace=lease_namespace)
+        outcomes, grant = inspect_cluster(
+            tuple(namespace or ()), lease_namespace=lease_namespace, needed=permissions(tls_secret=tls_secret)
+        )
         _print(outcomes, output=output)
         if output is OutputFormat.TABLE:
             print_grant(grant)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Sequence
 from trainmaster.adapters.kubernetes.client import ApiClient
 from trainmaster.adapters.kubernetes.connection import load_connection
 from trainmaster.adapters.kubernetes.inspection import ClusterInspection, Missing
-from trainmaster.adapters.kubernetes.permissions import PERMISSIONS, roles
+from trainmaster.adapters.kubernetes.permissions import PERMISSIONS, Permission, roles
 from trainmaster.api.crds import all_crds
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.cli.output import to_yaml
@@ -21,12 +21,16 @@ ROLE_NAME = "trainmaster-missing"
 """A role of its own: what an administrator has made is not overwritten."""
 
 
-def inspect_cluster(namespaces: Sequence[str], *, lease_namespace: str) -> tuple[list[Outcome], str]:
+def inspect_cluster(
+    namespaces: Sequence[str], *, lease_namespace: str, needed: Sequence[Permission] = PERMISSIONS
+) -> tuple[list[Outcome], str]:
     """All checks; and, where permissions are missing, the YAML that grants them. Raises TrainmasterError: no server."""
-    return asyncio.run(_inspect(namespaces, lease_namespace=lease_namespace))
+    return asyncio.run(_inspect(namespaces, lease_namespace=lease_namespace, needed=needed))
 
 
-async def _inspect(namespaces: Sequence[str], *, lease_namespace: str) -> tuple[list[Outcome], str]:
+async def _inspect(
+    namespaces: Sequence[str], *, lease_namespace: str, needed: Sequence[Permission]
+) -> tuple[list[Outcome], str]:
     own = lease_namespace or load_connection().namespace
     async with ApiClient(load_connection) as client:
         cluster = ClusterInspection(client, namespaces=namespaces, lease_namespace=own)
@@ -37,7 +41,7 @@ async def _inspect(namespaces: Sequence[str], *, lease_namespace: str) -> tuple[
         user = outcomes[-1].detail
         outcomes += [await _perform(f"kind {crd['metadata']['name']}", cluster.kind(crd)) for crd in all_crds()]
         lacking: list[Missing] = []
-        for permission in PERMISSIONS:
+        for permission in needed:
             told, missing = f"permission {permission.name}", await cluster.missing(permission)
             lacking += missing
             outcomes.append(await _perform(told, _permitted(", ".join(permission.verbs), missing, why=permission.why)))

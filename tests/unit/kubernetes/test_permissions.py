@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from trainmaster.adapters.kubernetes.client import ApiClient, ApiError
 from trainmaster.adapters.kubernetes.inspection import REVIEW, ClusterInspection, UnfitClusterError
-from trainmaster.adapters.kubernetes.permissions import PERMISSIONS, Permission, Scope, roles
+from trainmaster.adapters.kubernetes.permissions import (
+    PERMISSIONS,
+    TLS_SECRET,
+    Permission,
+    Scope,
+    permissions,
+    roles,
+)
 from trainmaster.api.crds import all_crds
 from trainmaster.api.errors import TrainmasterError
 
@@ -54,11 +62,7 @@ def test_each_verb_that_is_missing_is_named_alone(*, permission: Permission, ver
     server = Server(denies=(permission.resource, verb))
     found = [asyncio.run(inspection(server).missing(each)) for each in PERMISSIONS]
     (missing,) = [each for some in found for each in some]
-    assert missing.permission.rule() == {
-        "apiGroups": [permission.group],
-        "resources": [permission.resource],
-        "verbs": [verb],
-    }
+    assert missing.permission.rule() == replace(permission, verbs=(verb,)).rule()
     assert len(server.reviewed) == len(ASKED), "all others were asked for too"
 
 
@@ -86,8 +90,27 @@ def test_nothing_dangerous_is_in_the_list() -> None:
         ("tokenreviews", "create"),
         ("leases", "create"),
         ("leases", "update"),
+        ("secrets", "update"),
     }
-    assert "secrets" not in {p.resource for p in PERMISSIONS}
+
+
+def test_of_secrets_one_of_our_own_namespace_is_needed_and_none_where_a_certificate_is_given() -> None:
+    (secrets,) = [p for p in permissions(tls_secret="ours-tls") if p.resource == "secrets"]
+    assert (secrets.scope, secrets.names, secrets.verbs) == (Scope.OWN, ("ours-tls",), ("get", "update"))
+    assert "secrets" not in {p.resource for p in permissions(tls_secret="")}
+
+
+def test_what_is_needed_by_name_is_asked_for_by_name() -> None:
+    server = Server()
+    for permission in PERMISSIONS:
+        asyncio.run(inspection(server).missing(permission))
+    named = {(asked["resource"], asked["verb"], asked["name"]) for asked in server.reviewed if asked["name"]}
+    assert named == {
+        ("leases", "get", "trainmaster"),
+        ("leases", "update", "trainmaster"),
+        ("secrets", "get", TLS_SECRET),
+        ("secrets", "update", TLS_SECRET),
+    }
 
 
 def test_roles_are_bound_to_whoever_asked() -> None:

@@ -113,10 +113,13 @@ class ClusterInspection:
         resource, _, subresource = permission.resource.partition("/")
         asked = {"verb": verb, "group": permission.group, "resource": resource, "namespace": namespace}
         asked |= {"subresource": subresource} if subresource else {}
+        return all([await self._asked(asked | {"name": name}) for name in permission.names or ("",)])
+
+    async def _asked(self, attributes: Json) -> bool:
         body = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": asked},
+            "spec": {"resourceAttributes": attributes},
         }
         return bool((await self._client.post(REVIEW, body))["status"]["allowed"])
 

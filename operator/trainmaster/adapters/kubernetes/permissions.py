@@ -12,6 +12,10 @@ from trainmaster.api.labels import GROUP
 Json = dict[str, Any]
 
 SERVICE_ACCOUNT: Final = "system:serviceaccount:"
+LEASE: Final = "trainmaster"
+"""Name of the Lease."""
+TLS_SECRET: Final = "trainmaster-report-tls"  # noqa: S105 - a name
+"""The Secret that --tls-secret names in an installation called `trainmaster`."""
 
 
 class Scope(Enum):
@@ -35,6 +39,8 @@ class Permission:
     verbs: tuple[str, ...]
     why: str
     scope: Scope = Scope.SERVED
+    names: tuple[str, ...] = ()
+    """Objects that it is good for; none named: all. What is to be created has no name yet."""
 
     @property
     def name(self) -> str:
@@ -43,10 +49,11 @@ class Permission:
 
     def rule(self) -> Json:
         """As a rule of a Role."""
-        return {"apiGroups": [self.group], "resources": [self.resource], "verbs": list(self.verbs)}
+        named = {"resourceNames": list(self.names)} if self.names else {}
+        return {"apiGroups": [self.group], "resources": [self.resource], **named, "verbs": list(self.verbs)}
 
 
-PERMISSIONS: Final = (
+_ALWAYS: Final = (
     Permission(group=GROUP, resource="trainingruns", verbs=("get", "list", "watch"), why="see what is asked for"),
     Permission(group=GROUP, resource="trainingruns/status", verbs=("patch",), why="decide, and say so"),
     Permission(
@@ -67,12 +74,39 @@ PERMISSIONS: Final = (
     Permission(
         group="coordination.k8s.io",
         resource="leases",
-        verbs=("get", "create", "update"),
+        verbs=("get", "update"),
         why="be the only one who acts",
+        scope=Scope.OWN,
+        names=(LEASE,),
+    ),
+    Permission(
+        group="coordination.k8s.io",
+        resource="leases",
+        verbs=("create",),
+        why="be the first one who acts",
         scope=Scope.OWN,
     ),
 )
-"""No update of a spec, no Secret, nothing of RBAC. `get` on what is watched: a decision looks at the server first."""
+"""No update of a spec, nothing of RBAC. `get` on what is watched: a decision looks at the server first."""
+
+
+def permissions(*, tls_secret: str = TLS_SECRET) -> tuple[Permission, ...]:
+    """All that an operator needs; `tls_secret` is what --tls-secret names, empty where a certificate is given to it."""
+    if not tls_secret:
+        return _ALWAYS
+    keeps = Permission(
+        group="",
+        resource="secrets",
+        verbs=("get", "update"),
+        why="keep the report server's certificate",
+        scope=Scope.OWN,
+        names=(tls_secret,),
+    )
+    return (*_ALWAYS, keeps)
+
+
+PERMISSIONS: Final = permissions()
+"""Those of an installation that is called `trainmaster`."""
 
 
 def roles(needed: Iterable[tuple[Permission, str]], *, user: str, name: str = "trainmaster") -> list[Json]:
