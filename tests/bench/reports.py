@@ -23,7 +23,7 @@ from typing import Any
 
 from tests.bench.harness import ROOT, Options, Target, percentile, publish, read_options
 from tests.bench.report_words import RUNS
-from trainmaster.adapters.tls import self_signed
+from trainmaster.adapters.certificates import self_signed
 
 CLIENT_PROCESSES = 2
 PACED_SECONDS = 120
@@ -233,7 +233,7 @@ def measure(options: Options) -> None:
     with tempfile.TemporaryDirectory(prefix="trainmaster-bench-") as name:
         folder = Path(name)
         made = self_signed(["localhost"], now=datetime.now(UTC))
-        for file, pem in (("ca.crt", made.ca_pem), ("tls.crt", made.cert_pem), ("tls.key", made.key_pem)):
+        for file, pem in (("ca.crt", made.ca_cert), ("tls.crt", made.leaf_cert), ("tls.key", made.leaf_key)):
             (folder / file).write_bytes(pem)
         with _serving("bare", folder) as served:
             bare = served.load("saturating", seconds=full_seconds, seed=options.seed)

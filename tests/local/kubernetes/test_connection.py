@@ -12,8 +12,8 @@ from typing import IO, Any
 import pytest
 import yaml
 
+from trainmaster.adapters.certificates import self_signed
 from trainmaster.adapters.kubernetes.connection import ConnectionFailedError, load_connection
-from trainmaster.adapters.tls import self_signed
 
 SERVER = "https://10.0.0.1:6443/"
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -66,7 +66,7 @@ def test_plain_http_needs_no_tls(kubeconfig: Path) -> None:
 @pytest.mark.parametrize("inline", [False, True])
 def test_a_kubeconfig_with_a_client_certificate(kubeconfig: Path, tmp_path: Path, *, inline: bool) -> None:
     made = self_signed(["admin"], now=datetime.now(UTC))
-    parts = {"ca": made.ca_pem, "crt": made.cert_pem, "key": made.key_pem}
+    parts = {"ca": made.ca_cert, "crt": made.leaf_cert, "key": made.leaf_key}
     if inline:
         told, suffix = {name: base64.b64encode(pem).decode() for name, pem in parts.items()}, "-data"
     else:

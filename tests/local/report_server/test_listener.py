@@ -18,8 +18,9 @@ import pytest
 
 from tests.support.report_keeper import Keeper, Replica
 from tests.support.runs import UID, run_of, status_of
+from trainmaster.adapters.certificates import Material, self_signed
 from trainmaster.adapters.series.memory import MemorySeriesStore
-from trainmaster.adapters.tls import SelfSigned, ServerTls, self_signed
+from trainmaster.adapters.tls import ServerTls
 from trainmaster.api.protocol import MAX_REPORT_BYTES
 from trainmaster.shell import report_listener, report_server
 from trainmaster.shell.rate_limit import Rate
@@ -33,7 +34,7 @@ ONE = Rate(per_second=0.1, burst=1)
 
 
 @pytest.fixture(scope="module")
-def made() -> SelfSigned:
+def made() -> Material:
     return self_signed(["localhost"], now=datetime.now(UTC))
 
 
@@ -84,7 +85,7 @@ class Connection:
 class Bench:
     """A report server on the loopback."""
 
-    def __init__(self, folder: Path, made: SelfSigned) -> None:
+    def __init__(self, folder: Path, made: Material) -> None:
         self.keeper = Keeper()
         self.replica = Replica()
         self.series = MemorySeriesStore()
@@ -93,15 +94,15 @@ class Bench:
         self.answered: list[int] = []
         self._made = made
         self._folder = folder
-        self._client = ssl.create_default_context(cadata=made.ca_pem.decode())
+        self._client = ssl.create_default_context(cadata=made.ca_cert.decode())
         self.server: ReportServer
         self.handler: ReportHandler
         self._port = 0
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        (self._folder / "tls.crt").write_bytes(self._made.cert_pem)
-        (self._folder / "tls.key").write_bytes(self._made.key_pem)
+        (self._folder / "tls.crt").write_bytes(self._made.leaf_cert)
+        (self._folder / "tls.key").write_bytes(self._made.leaf_key)
         tls = ServerTls(certificate=self._folder / "tls.crt", key=self._folder / "tls.key")
         run = run_of(status=status_of())
         desk = ReportDesk(
@@ -144,7 +145,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, made: SelfSigned) -> Bench:
+def bench(tmp_path: Path, made: Material) -> Bench:
     return Bench(tmp_path, made)
 
 

@@ -11,25 +11,27 @@ import pytest
 from cryptography import x509
 
 from trainmaster.adapters import tls
-from trainmaster.adapters.tls import AUTHORITY_DAYS, LEAF_DAYS, SelfSigned, ServerTls, TlsError, self_signed
+from trainmaster.adapters.certificates import Material, TlsError, self_signed
+from trainmaster.adapters.tls import ServerTls
+from trainmaster.core.certificates import AUTHORITY_LIFE, LEAF_LIFE
 
 NOW = datetime.now(UTC)
 
 
-def files(folder: Path, made: SelfSigned) -> tuple[Path, Path]:
+def files(folder: Path, made: Material) -> tuple[Path, Path]:
     certificate, key = folder / "tls.crt", folder / "tls.key"
-    certificate.write_bytes(made.cert_pem)
-    key.write_bytes(made.key_pem)
+    certificate.write_bytes(made.leaf_cert)
+    key.write_bytes(made.leaf_key)
     return certificate, key
 
 
-def served(folder: Path, made: SelfSigned) -> ServerTls:
+def served(folder: Path, made: Material) -> ServerTls:
     certificate, key = files(folder, made)
     return ServerTls(certificate=certificate, key=key)
 
 
-def client_of(made: SelfSigned) -> ssl.SSLContext:
-    return ssl.create_default_context(cadata=made.ca_pem.decode())
+def client_of(made: Material) -> ssl.SSLContext:
+    return ssl.create_default_context(cadata=made.ca_cert.decode())
 
 
 async def shake(server: ServerTls, client: ssl.SSLContext, *, name: str = "reports.ops.svc") -> str:
@@ -71,10 +73,10 @@ def test_nothing_older_than_tls_1_2_is_spoken(tmp_path: Path) -> None:
 
 def test_the_authority_lives_for_ten_years_and_the_leaf_for_ninety_days() -> None:
     made = self_signed(["reports.ops.svc"], now=NOW)
-    for pem, days in ((made.ca_pem, AUTHORITY_DAYS), (made.cert_pem, LEAF_DAYS)):
+    for pem, life in ((made.ca_cert, AUTHORITY_LIFE), (made.leaf_cert, LEAF_LIFE)):
         certificate = x509.load_pem_x509_certificate(pem)
         assert certificate.not_valid_before_utc < NOW
-        assert abs(certificate.not_valid_after_utc - NOW - timedelta(days=days)) < timedelta(seconds=1)
+        assert abs(certificate.not_valid_after_utc - NOW - life) < timedelta(seconds=1)
 
 
 def test_a_certificate_without_a_name_is_refused() -> None:
@@ -96,7 +98,7 @@ def test_new_files_count_for_new_connections(tmp_path: Path) -> None:
 def test_a_pair_that_does_not_fit_leaves_the_old_one_in_use(tmp_path: Path) -> None:
     made = self_signed(["reports.ops.svc"], now=NOW)
     server = served(tmp_path, made)
-    (tmp_path / "tls.key").write_bytes(self_signed(["reports.ops.svc"], now=NOW).key_pem)
+    (tmp_path / "tls.key").write_bytes(self_signed(["reports.ops.svc"], now=NOW).leaf_key)
     with pytest.raises(TlsError, match=r"tls\.crt and .*tls\.key are no certificate and its key"):
         server.reload()
     assert asyncio.run(shake(server, client_of(made))) == "TLSv1.3"
@@ -122,11 +124,11 @@ def test_watching_takes_new_files_and_says_once_what_does_not_fit(
 
     async def tell() -> str:
         watching = asyncio.create_task(server.watch())
-        (tmp_path / "tls.crt").write_bytes(new.cert_pem)
+        (tmp_path / "tls.crt").write_bytes(new.leaf_cert)
         await said("goes on with the old certificate")
         for _ in range(20):
             await asyncio.sleep(0)
-        (tmp_path / "tls.key").write_bytes(new.key_pem)
+        (tmp_path / "tls.key").write_bytes(new.leaf_key)
         await said("new certificate from")
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
