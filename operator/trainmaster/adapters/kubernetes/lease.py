@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from trainmaster.adapters.kubernetes import paths
 from trainmaster.adapters.kubernetes.client import ApiClient, ApiError
@@ -33,7 +34,8 @@ DEADLINE_SECONDS: Final = 10
 RETRY_SECONDS: Final = 2
 CONFLICTS: Final = frozenset({404, 409})
 ANNOTATION_URL: Final = "trainmaster.io/report-url"
-"""Where the holder takes reports: replicas that do not lead send launchers there."""
+"""Where the holder takes reports: replicas that do not lead send launchers there. A launcher that goes there checks
+for the name by which it knows the operator, so that nothing but an operator's key makes it say its token."""
 
 
 class LostLeadershipError(TrainmasterError):
@@ -130,7 +132,7 @@ class LeaderElector:
             await self._client.post(paths.leases(self._key.namespace), self._new())
             return True
         version, spec = lease["metadata"]["resourceVersion"], lease.get("spec") or {}
-        self.leader_url = (lease["metadata"].get("annotations") or {}).get(ANNOTATION_URL)
+        self.leader_url = _address((lease["metadata"].get("annotations") or {}).get(ANNOTATION_URL))
         holder = spec.get("holderIdentity") or ""
         if held and holder != self._identity:
             # Even if it could be had again: whoever had it in between has decided things that we did not see.
@@ -174,6 +176,17 @@ class LeaderElector:
 def _spec(lease: Json, change: Json) -> Json:
     """The Lease with parts of its spec changed; its resourceVersion makes the write conditional."""
     return lease | {"spec": (lease.get("spec") or {}) | change}
+
+
+def _address(url: object) -> str | None:
+    """Scheme, host and port of a URL, and nothing else of it; None where it has none to send anybody to."""
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+    except ValueError:
+        return None
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+        return None
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _now() -> str:

@@ -69,6 +69,11 @@ def event(key: Key) -> str:
     return f"{events(key.namespace)}/{key.name}"
 
 
+def secret(key: Key) -> str:
+    """One Secret."""
+    return f"{CORE}/namespaces/{key.namespace}/secrets/{key.name}"
+
+
 def lease(key: Key) -> str:
     """One Lease."""
     return f"{leases(key.namespace)}/{key.name}"
