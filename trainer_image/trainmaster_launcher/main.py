@@ -27,6 +27,7 @@ from trainmaster_launcher.settings import Settings, read_settings
 from trainmaster_launcher.start import confirmed_plan
 from trainmaster_launcher.supervisor import Supervisor, keep_plan
 from trainmaster_launcher.timings import Timings
+from trainmaster_launcher.trust import Trust
 
 FLUSH_MARGIN: Final = 1.0
 """Seconds of the grace period left for exiting."""
@@ -51,7 +52,8 @@ class _Launch:
         self._settings = settings
         self._timings = timings
         self._loop = Loop()
-        client = HttpClient(token_file=settings.token_file, ca_file=settings.ca_file, timeout=timings.request)
+        self._trust = Trust(given=settings.ca_pem, file=settings.ca_file)
+        client = HttpClient(token_file=settings.token_file, trust=self._trust, timeout=timings.request)
         header = Header(plan=settings.plan, where=Progress())
         self._reporter = Reporter(
             settings.report_url, client=client, header=header, timings=timings, wake=self._loop.wake
@@ -63,6 +65,8 @@ class _Launch:
         plan = confirmed_plan(self._settings.plan, reporter=self._reporter, loop=self._loop, timings=self._timings)
         log(f"launch {plan.launch}, plan of generation {plan.generation}: {' '.join(plan.argv())}")
         keep_plan(plan)
+        self._trust.recall(plan.root)
+        self._trust.keep(plan.folder)
         journal = Journal(plan.folder)
         journal.open()
         intents = Intents(plan.folder)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from trainmaster_launcher.entries import Entry
 from trainmaster_launcher.http_client import HttpClient
@@ -34,6 +34,7 @@ from trainmaster_launcher.responses import (
     confirmed_seq,
 )
 from trainmaster_launcher.timings import Timings
+from trainmaster_launcher.trust import Trust
 
 MAX_ENTRIES: Final = 500
 """The operator takes no more in one report."""
@@ -78,6 +79,7 @@ class Reporter:
         """Replaced by the main thread whenever it changes."""
         self.answers: queue.SimpleQueue[Response] = queue.SimpleQueue()
         self._url = self._base_url = url
+        self._name = urlsplit(url).hostname
         self._client = client
         self._timings = timings
         self._wake = wake
@@ -94,6 +96,11 @@ class Reporter:
         self._logged: str | None = None
         self._random = random.Random()  # noqa: S311 - jitter is no secret
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
+
+    @property
+    def trust(self) -> Trust:
+        """The authorities that replies bring news of."""
+        return self._client.trust
 
     def start(self) -> None:
         """Starts the thread; until `attach` reports carry no entries."""
@@ -149,25 +156,30 @@ class Reporter:
 
     def _send(self, batch: list[Entry]) -> Response:
         last_seq = self._journal.last_seq if self._journal else 0
-        report = self.header.to_wire(last_seq=last_seq, after_seq=self._said) | {
-            "entries": [entry.to_wire() for entry in batch]
-        }
+        header, digest = self.header.to_wire(last_seq=last_seq, after_seq=self._said), self.trust.digest
+        trusts = {"trusts": digest} if digest else {}
+        report = header | trusts | {"entries": [entry.to_wire() for entry in batch]}
         body = json.dumps(report, separators=(",", ":"), allow_nan=False).encode()
-        response = self._client.post(self._url, body)
+        response = self._client.post(self._url, body, name=self._name)
         if not isinstance(response, Elsewhere):
             return response
         target = self._leader(response.location)
         if target is None:
             return Failed(reason=f"not the leader, and Location is {response.location!r}")
         self._url = target
-        response = self._client.post(target, body)
+        response = self._client.post(target, body, name=self._name)
         return Failed(reason="the leader moves") if isinstance(response, Elsewhere) else response
 
     def _leader(self, location: str | None) -> str | None:
-        """Where the leader is; never a step down from https to http: the token travels there."""
-        target = urljoin(self._url, location or "")
-        same_scheme = urlsplit(target).scheme == urlsplit(self._base_url).scheme
-        return target if location and same_scheme else None
+        """Where the leader is; never a step down from https to http: the token travels there.
+
+        Of `location` only host and port count, and over https whoever is there must prove to be the operator.
+        """
+        try:
+            there, base = urlsplit(location or ""), urlsplit(self._base_url)
+        except ValueError:
+            return None
+        return base._replace(netloc=there.netloc).geturl() if there.hostname and there.scheme == base.scheme else None
 
     def _digest(self, response: Response, batch: list[Entry]) -> tuple[float, bool]:
         """Remembers what the answer says; the pause until the next report, and whether it is to be kept."""
@@ -194,6 +206,8 @@ class Reporter:
     def _taken(self, response: Taken, batch: list[Entry]) -> float:
         if self._failures:
             log("report server is back")
+        if response.trust and self.trust.learn(response.trust):
+            log("the operator's next certificates may be signed by other authorities: they are trusted")
         self._failures = 0
         self._logged = None
         self._limit = min(self._limit * 2, MAX_ENTRIES)

@@ -22,6 +22,8 @@ class Taken:
     have_seq: int
     plan: dict[str, Any]
     pace: float
+    trust: str = ""
+    """PEM of the authorities to trust from now on, too; empty: nothing new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,9 @@ def _reply(body: bytes) -> Response:
         if not math.isfinite(pace):
             return Failed(reason=f"reply asks for a report every {pace} seconds")
         pace = min(max(pace, SHORTEST_PACE), LONGEST_PACE)
-        return Taken(have_seq=int(reply["haveSeq"]), plan=dict(reply["plan"]), pace=pace)
+        return Taken(
+            have_seq=int(reply["haveSeq"]), plan=dict(reply["plan"]), pace=pace, trust=str(reply.get("trust") or "")
+        )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         return Failed(reason=f"reply is not readable: {type(error).__name__}: {error}")
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from trainmaster_launcher.errors import ConfigurationError
 from trainmaster_launcher.plan import Plan, parse_plan
+from trainmaster_launcher.trust import is_bundle
 
 OWN_VARIABLES: Final = (
     "TRAINMASTER_REPORT_URL",
@@ -18,6 +19,7 @@ OWN_VARIABLES: Final = (
     "TRAINMASTER_TERMINATION_LOG",
     "TRAINMASTER_LOCK_FILE",
     "TRAINMASTER_CA",
+    "TRAINMASTER_CA_PEM",
 )
 """Variables that the training process has no use for and does not get."""
 
@@ -32,6 +34,7 @@ class Settings:
     termination_log: Path
     lock_file: Path | None
     ca_file: Path | None
+    ca_pem: str = ""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -55,7 +58,16 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         termination_log=_path(environment, "TRAINMASTER_TERMINATION_LOG") or Path("/dev/termination-log"),
         lock_file=_path(environment, "TRAINMASTER_LOCK_FILE"),
         ca_file=_path(environment, "TRAINMASTER_CA"),
+        ca_pem=_authorities(environment),
     )
+
+
+def _authorities(environment: Mapping[str, str]) -> str:
+    pem = environment.get("TRAINMASTER_CA_PEM", "")
+    if pem and not is_bundle(pem):
+        message = f"TRAINMASTER_CA_PEM holds no certificates ({len(pem)} characters): the creator of the Job sets it"
+        raise ConfigurationError(message)
+    return pem
 
 
 def _path(environment: Mapping[str, str], name: str) -> Path | None:

@@ -158,6 +158,8 @@ class Supervisor:
             if isinstance(answer, Taken):
                 self._have = answer.have_seq
                 self._journal.confirm(answer.have_seq)
+                if answer.trust:
+                    self._reporter.trust.keep(self._conversation.plan.folder)
                 plan = plan_of_reply(answer, own=self._conversation.plan)
                 if plan is not None:
                     self._take_plan(plan)

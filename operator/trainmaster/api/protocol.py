@@ -7,6 +7,7 @@ at-least-once, and taking an entry twice changes nothing. `docs/reference/protoc
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
@@ -121,6 +122,8 @@ class Report(OpenModel):
     after_seq: int | None = Field(default=None, ge=0, le=MAX_COUNT)
     """The last reply's `have_seq`, on which `entries` follow. An operator that has less lost its memory: it takes none
     of them and answers with what it has, and the launcher sends the rest again."""
+    trusts: str | None = Field(default=None, max_length=64)
+    """`digest_of` the authorities that the last reply brought: an operator that has others says which."""
     entries: tuple[Entry, ...] = Field(default=(), max_length=MAX_ENTRIES)
 
 
@@ -132,6 +135,14 @@ class Reply(OpenModel):
     """All entries up to this one are kept; the launcher may forget none before a later reply says so."""
     plan: Plan
     next_report_seconds: float = 5.0
+    trust: str | None = None
+    """PEM of the authorities that may sign the operator's certificate, the next one long before it does; absent where
+    the launcher has said that it knows them. They replace what a reply said before, not what the Job was given."""
+
+
+def digest_of(trust: str) -> str:
+    """What a launcher says of the authorities that it was told: SHA-256 of their PEM, in hexadecimal digits."""
+    return hashlib.sha256(trust.encode()).hexdigest()
 
 
 class TerminationMessage(OpenModel):

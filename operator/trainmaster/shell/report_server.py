@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from trainmaster.api.base import OpenModel
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.plan import PROTOCOL
-from trainmaster.api.protocol import MAX_REPORT_BYTES, Report
+from trainmaster.api.protocol import MAX_REPORT_BYTES, Reply, Report, digest_of
 from trainmaster.ports.identity import AuthenticationUnavailableError, Authenticator, LaunchIdentity
 from trainmaster.shell.rate_limit import Rate, RateLimit
 from trainmaster.shell.report_desk import RefusedError, ReportDesk
@@ -93,7 +93,9 @@ class ReportHandler:
         leadership: Leadership | None = None,
         rates: ReportRates | None = None,
         on_answer: Observer | None = None,
+        trusted: Callable[[], str] | None = None,
     ) -> None:
+        """`trusted` says which authorities launchers shall trust, as PEM; nothing where they need not be told."""
         rates = rates or ReportRates()
         self._desk = desk
         self._authenticator = authenticator
@@ -102,6 +104,7 @@ class ReportHandler:
         self._namespaces = RateLimit(rates.namespace)
         self._bad_tokens = RateLimit(rates.bad_tokens)
         self._on_answer = on_answer
+        self._trusted = trusted or (lambda: "")
         self._turns = Turns(each=REPORTS_EACH_TURN)
         self.busy: set[object] = set()
         """Connections with a request in hand."""
@@ -210,8 +213,15 @@ class ReportHandler:
             # The series cannot be written, or the run not be read: the launcher keeps what it has, and trains on.
             logger.warning("a report of launch %d is not kept: %s", identity.launch, error)
             return _later(503, str(error), seconds=RETRY_AFTER_SECONDS)
-        body = reply.model_dump_json(by_alias=True, exclude_none=True).encode()
+        body = self._with_trust(reply, report).model_dump_json(by_alias=True, exclude_none=True).encode()
         return web.Response(body=body, content_type="application/json")
+
+    def _with_trust(self, reply: Reply, report: Report) -> Reply:
+        """The reply, with the authorities for a launcher that has not said that it knows them."""
+        trusted = self._trusted()
+        if not trusted or report.trusts == digest_of(trusted):
+            return reply
+        return reply.model_copy(update={"trust": trusted})
 
     def _unreadable(self, body: bytes, error: ValidationError) -> web.Response:
         """A report of another version need not be readable at all: then that is what is wrong with it."""
