@@ -7,3 +7,8 @@ compile pyproject.toml requirements/build.in --extra dev --output-file requireme
 compile pyproject.toml requirements/build.in --extra local --constraint requirements/dev.lock \
   --output-file requirements/local.lock
 compile --no-deps requirements/data.in --output-file requirements/data.lock
+# What the images hold, at the versions that are tested.
+for extra in operator trainer; do
+  compile pyproject.toml --extra "$extra" --constraint requirements/dev.lock --output-file "requirements/$extra.lock"
+done
+compile requirements/build.in --constraint requirements/dev.lock --output-file requirements/build.lock

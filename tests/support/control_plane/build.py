@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,8 @@ class Program:
         digest = hashlib.sha256()
         for part in ("go.mod", "go.sum"):
             digest.update((MODULES / self.module / part).read_bytes())
+        for source in sorted((MODULES / self.module).glob("*.go")):
+            digest.update(source.read_bytes())
         digest.update(f"{LINK_FLAGS} {sorted(BUILD_ENVIRONMENT.items())}".encode())
         return digest.hexdigest()
 
@@ -72,6 +75,14 @@ PROGRAMS = (
     Program(name="kwok", module="kwok", package="sigs.k8s.io/kwok/cmd/kwok"),
 )
 """The API server first: it compiles most of what the others share."""
+NODE_PROGRAMS = (
+    Program(name="kubelet", module="kubelet", package="k8s.io/kubernetes/cmd/kubelet"),
+    Program(name="kube-proxy", module="kubelet", package="k8s.io/kubernetes/cmd/kube-proxy"),
+    Program(name="coredns", module="coredns", package="github.com/coredns/coredns"),
+    Program(name="pause", module="pause", package="."),
+    Program(name="helm", module="helm", package="helm.sh/helm/v3/cmd/helm"),
+)
+"""What a whole node has besides. Modules of their own: a change here builds none of the others anew."""
 
 
 def cache_folder() -> Path:
@@ -82,14 +93,14 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trainmaster-tests"
 
 
-def find_programs() -> dict[str, Path]:
-    """All programs by name, ready to run; those that are nowhere are built, which takes minutes and is told on stderr.
+def find_programs(programs: Sequence[Program] = PROGRAMS) -> dict[str, Path]:
+    """Programs by name, ready to run; those that are nowhere are built, which takes minutes and is told on stderr.
 
     Raises:
         BuildError: a build failed, or there is no Go.
     """
-    found = {program.name: _given(program) or program.cached() for program in PROGRAMS}
-    missing = [program for program in PROGRAMS if not found[program.name].exists()]
+    found = {program.name: _given(program) or program.cached() for program in programs}
+    missing = [program for program in programs if not found[program.name].exists()]
     if missing:
         with locked(cache_folder() / "build.lock"):
             _build_all([program for program in missing if not program.cached().exists()])

@@ -1,0 +1,3 @@
+module trainmaster.io/tests/pause
+
+go 1.24.0
