@@ -7,6 +7,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STATE ?= .trainmaster
 SEED ?=
+# What `make install-yaml` hands to helm: --set image.tag=TAG, --values FILE.
+CHART_ARGS ?=
 # One more than the two cores of a small machine: many tests wait for processes.
 WORKERS ?= 3
 
@@ -37,9 +39,10 @@ check: $(VENV)/.dev ## Lint, types, layers, drift of generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config pyproject.toml
 	scripts/generate.sh --check
+	scripts/chart_crds.sh --check
 
 .PHONY: test
-test: $(VENV)/.dev ## All tests but the soak series
+test: $(VENV)/.dev chart-tools ## All tests but the soak series
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(if $(SEED),--seed $(SEED))
 
 .PHONY: control-plane
@@ -51,8 +54,23 @@ soak: $(VENV)/.dev ## The kill series whole: every step, not a sample (about an 
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m soak --timeout 7200 $(if $(SEED),--seed $(SEED))
 
 .PHONY: generate
-generate: $(VENV)/.dev ## Write crds/ and docs/reference/ anew from the models
+generate: $(VENV)/.dev ## Write crds/, the chart's kinds and docs/reference/ anew from the models
 	scripts/generate.sh
+	scripts/chart_crds.sh
+
+.PHONY: chart-tools
+chart-tools: $(VENV)/.dev ## Build helm for the chart's tests (2 minutes the first time; HELM=PATH is taken if set)
+	$(BIN)/python -m tests.support.chart
+
+.PHONY: chart-test
+chart-test: chart-tools ## Tests of the Helm chart alone
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal tests/chart
+
+.PHONY: install-yaml
+install-yaml: chart-tools ## Write dist/install.yaml: the chart as one file for kubectl
+	mkdir -p dist
+	HELM="$$($(BIN)/python -m tests.support.chart)" scripts/chart_install_yaml.sh $(CHART_ARGS) >dist/install.yaml
+	@echo "dist/install.yaml: kubectl apply --server-side -f dist/install.yaml"
 
 .PHONY: format
 format: $(VENV)/.dev ## Format and mend what ruff can mend
