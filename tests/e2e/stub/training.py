@@ -1,0 +1,57 @@
+"""Training for tests of pods: descends a parabola at a set pace, and does on the way what its hyperparameters say.
+
+`steps`, `seconds_per_step`, `learning_rate`; once per run, when a step is reached: `crash_at`, `hang_at`, `exhaust_at`
+(takes memory until it is killed); `exit_code` with `exit_at`. It saves at every step and goes on from there.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from trainmaster_launcher.sdk import connect
+
+plan = json.loads(os.environ["TRAINMASTER_PLAN"])
+wanted = plan["hyperparameters"]
+root, launch = Path(plan["storage"]["root"]), str(plan["launch"])
+saved = max(root.glob("*/state.json"), key=lambda path: int(path.parent.name), default=None)
+state = json.loads(saved.read_text()) if saved else {"step": 0, "weight": 5.0, "done": [], "applied": {}}
+session = connect(applied=state["applied"])
+steps, rate, weight = int(wanted.get("steps", 20)), float(wanted.get("learning_rate", 0.1)), state["weight"]
+
+
+def save() -> None:
+    state["weight"], state["applied"] = weight, session.applied_directives
+    (root / launch / "state.tmp").write_text(json.dumps(state))
+    (root / launch / "state.tmp").replace(root / launch / "state.json")
+
+
+def due(event: str, step: int) -> bool:
+    """Whether an event is to happen now; it is written down first, so that it happens once."""
+    if event in state["done"] or step != int(wanted.get(event, -1)):
+        return False
+    state["done"].append(event)
+    save()
+    return True
+
+
+for step in range(state["step"], steps):
+    for directive in session.due(step):
+        rate = float(directive.set.get("learning_rate", rate))
+        session.applied(directive, step=step)
+    session.progress("training", step=step, total_steps=steps)
+    if due("crash_at", step):
+        raise RuntimeError("told to crash")
+    if due("exit_at", step):
+        os._exit(int(wanted["exit_code"]))
+    if due("hang_at", step):
+        time.sleep(86_400)
+    if due("exhaust_at", step):
+        taken = [bytearray(os.urandom(1 << 20)) for _ in range(1 << 20)]
+    session.point("train", step=step, metrics={"loss": weight**2, "grad_norm": abs(2 * weight)})
+    weight -= rate * 2 * weight
+    state["step"] = step + 1
+    save()
+    time.sleep(float(wanted.get("seconds_per_step", 0)))
+
+session.done(metrics={"loss": weight**2})
