@@ -8,7 +8,8 @@ cores. With 0, 1,000 and 5,000 runs there already (status as healed runs leave i
 - flood: 900 runs at once, and one in another namespace behind them;
 - CPU and API writes of the operator per run until its pod runs, memory, and CPU when nothing happens.
 
-For comparison, in the same run: the floor, a process that answers each ADDED event of a run with one POST of its Job.
+For comparison, in the same run and beside the same load: the floor, a process that answers each ADDED event of a
+RunRecord with one POST of a Job.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench.cluster_load import JobWatch, Load, admin
+from tests.bench.cluster_load import RECORDS, RUNS, JobWatch, Load, admin
 from tests.bench.harness import ROOT, Options, Target, percentile, publish, read_options
 from tests.support.control_plane import ControlPlane, start_control_plane
 from tests.support.control_plane.programs import SHIPPED_LIMITS
@@ -40,6 +41,7 @@ BATCH = 100
 BATCHES = 3
 QUICK_BATCHES = 1
 PER_SECOND = 10.0
+FLOOR_BATCH = 100
 FLOOD = 900
 QUICK_FLOOD = 150
 NODES = 4
@@ -50,7 +52,9 @@ SETTLE_SECONDS = 600
 ENOUGH = 200
 """Runs below which a 95th percentile says little."""
 CRDS = ROOT / "crds"
-SPACES = ("bench", "other", "filled", "active")
+SPACES = ("bench", "other", "filled", "active", "floor")
+SILENCE_SECONDS = 20
+"""A launch that has never reported is told of after three intervals of five seconds: that is not idle."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +69,43 @@ class Stage:
     rss_mib: float
     idle_percent: float
     active_percent: float
+    plane_percent: float
+    """Of a core, taken by API server, etcd and their like while runs were created."""
+    floor: list[float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spent:
+    """What was used up to a moment, or since an earlier one."""
+
+    seconds: float
+    cpu: float
+    writes: float
+    plane_cpu: float
+
+    def since(self, before: Spent) -> Spent:
+        """The difference."""
+        return Spent(
+            seconds=self.seconds - before.seconds,
+            cpu=self.cpu - before.cpu,
+            writes=self.writes - before.writes,
+            plane_cpu=self.plane_cpu - before.plane_cpu,
+        )
+
+    def beyond(self, background: Spent) -> Spent:
+        """What is left when a steady load, of which this is a sample, is taken off."""
+        times = self.seconds / background.seconds
+        return Spent(
+            seconds=self.seconds,
+            cpu=self.cpu - times * background.cpu,
+            writes=self.writes - times * background.writes,
+            plane_cpu=self.plane_cpu - times * background.plane_cpu,
+        )
+
+    @property
+    def percent(self) -> float:
+        """Of a core, by the operator."""
+        return 100 * self.cpu / self.seconds
 
 
 def process_cpu(pid: int) -> float:
@@ -77,6 +118,18 @@ def rss_mib(pid: int) -> float:
     """Resident memory of a process."""
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) / 1024
+
+
+def plane_cpu(plane: ControlPlane) -> float:
+    """CPU seconds of all processes of a control plane so far: each is told of its folder."""
+    told, total = str(plane.folder).encode(), 0.0
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if told in line.read_bytes():
+                total += process_cpu(int(line.parent.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended since it was listed
+    return total
 
 
 def own_writes(operator: Operator) -> float:
@@ -112,16 +165,20 @@ class Bench:
         async with self.operator() as (operator, cold):
             missing = await self.watch.wait_for(active, seconds=SETTLE_SECONDS)
             assert not missing, f"{len(missing)} active runs have no Job; {operator.told[-2000:]}"
+            await asyncio.sleep(SILENCE_SECONDS if active else 0)
             await self.quiet(operator)
-            idle = await self.cpu_share(operator)
-            with self.reporters(operator, active=existing // 10):
+            idle = await self.sample(operator)
+            with self.reporters(operator, active=len(active) + before // 10):
                 await asyncio.sleep(10 if existing else 0)
-                busy = await self.cpu_share(operator)
-                latencies, cpu, writes = await self.batches(operator, background=busy / 100)
+                busy = await self.sample(operator)
+                latencies, spent = await self.batches(operator)
+                floor = await self.beside(FLOOR_BATCH)
             memory = rss_mib(operator.pid)
+        own, count = spent.beyond(busy), len(latencies)
         return Stage(
-            existing=existing, cold_start=cold, latencies=latencies, cpu_ms=1000 * cpu, writes=writes,
-            rss_mib=memory, idle_percent=idle, active_percent=busy,
+            existing=existing, cold_start=cold, latencies=latencies, cpu_ms=1000 * own.cpu / count,
+            writes=own.writes / count, rss_mib=memory, idle_percent=idle.percent, active_percent=busy.percent,
+            plane_percent=100 * spent.plane_cpu / spent.seconds, floor=floor,
         )  # fmt: skip
 
     @asynccontextmanager
@@ -143,28 +200,33 @@ class Bench:
             if process_cpu(operator.pid) - before < 0.05:  # a twentieth of a core: no backlog is worked off
                 return
 
-    async def cpu_share(self, operator: Operator) -> float:
-        """Percent of a core that the operator takes while nothing is created."""
-        seconds = QUICK_IDLE_SECONDS if self.quick else IDLE_SECONDS
-        before = process_cpu(operator.pid)
-        await asyncio.sleep(seconds)
-        return 100 * (process_cpu(operator.pid) - before) / seconds
+    def spent(self, operator: Operator) -> Spent:
+        """Up to now."""
+        return Spent(
+            seconds=time.monotonic(),
+            cpu=process_cpu(operator.pid),
+            writes=own_writes(operator),
+            plane_cpu=plane_cpu(self.plane),
+        )
 
-    async def batches(self, operator: Operator, *, background: float) -> tuple[list[float], float, float]:
-        """Latencies of runs at a steady pace; CPU seconds and writes for each of them until its pod runs."""
+    async def sample(self, operator: Operator) -> Spent:
+        """What is used while nothing is created."""
+        before = self.spent(operator)
+        await asyncio.sleep(QUICK_IDLE_SECONDS if self.quick else IDLE_SECONDS)
+        return self.spent(operator).since(before)
+
+    async def batches(self, operator: Operator) -> tuple[list[float], Spent]:
+        """Latencies of runs at a steady pace, and what was used until the pods of all of them ran."""
         latencies: list[float] = []
-        cpu = writes = 0.0
+        before = self.spent(operator)
         for _ in range(QUICK_BATCHES if self.quick else BATCHES):
             names = self.names(BATCH)
-            begun, cpu_before, writes_before = time.monotonic(), process_cpu(operator.pid), own_writes(operator)
             asked = await self.load.open_loop("bench", names, per_second=PER_SECOND)
             missing = await self.watch.wait_for(names, seconds=60)
             assert not missing, operator.told[-4000:]
             latencies += [self.watch.appeared[name] - moment for name, moment in asked.items()]
             await self.running(len(names))
-            cpu += process_cpu(operator.pid) - cpu_before - background * (time.monotonic() - begun)
-            writes += own_writes(operator) - writes_before
-        return latencies, cpu / len(latencies), writes / len(latencies)
+        return latencies, self.spent(operator).since(before)
 
     async def running(self, count: int) -> None:
         """Return when the newest runs say that they run: their pods do, and the operator knows."""
@@ -211,8 +273,29 @@ class Bench:
             ended = max(self.watch.appeared[name] for name in names)
             return len(names) / (ended - begun), self.watch.appeared[last] - behind
 
-    async def floor(self) -> tuple[list[float], float]:
-        """What the API server alone takes: latencies at the same pace, and Jobs per second of the same flood."""
+    async def beside(self, count: int) -> list[float]:
+        """Latencies of the floor at the same pace, beside whatever goes on."""
+        async with self.floor():
+            return await self._paced_floor(count)
+
+    async def bare_floor(self) -> float:
+        """Jobs per second of the same flood by the floor, with nothing beside it."""
+        async with self.floor():
+            names = self.names(QUICK_FLOOD if self.quick else FLOOD)
+            begun = time.monotonic()
+            await asyncio.gather(*(self.load.create_record("floor", name) for name in names))
+            assert not await self.watch.wait_for(names, seconds=SETTLE_SECONDS), "the floor has lost a record"
+            return len(names) / (max(self.watch.appeared[name] for name in names) - begun)
+
+    async def _paced_floor(self, count: int) -> list[float]:
+        names = self.names(count)
+        asked = await self.load.open_loop("floor", names, per_second=PER_SECOND, records=True)
+        assert not await self.watch.wait_for(names, seconds=60), "the floor has lost a record"
+        return [self.watch.appeared[name] - moment for name, moment in asked.items()]
+
+    @asynccontextmanager
+    async def floor(self) -> AsyncIterator[None]:
+        """The floor's process."""
         plane = json.dumps(asdict(self.plane), default=str)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.bench.floor", plane, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -220,23 +303,15 @@ class Bench:
         assert process.stdout is not None
         assert await process.stdout.readline(), "the floor's process has not started"
         try:
-            names = self.names(BATCH)
-            asked = await self.load.open_loop("bench", names, per_second=PER_SECOND)
-            assert not await self.watch.wait_for(names, seconds=60), "the floor has lost a run"
-            latencies = [self.watch.appeared[name] - moment for name, moment in asked.items()]
-            names = self.names(QUICK_FLOOD if self.quick else FLOOD)
-            begun = time.monotonic()
-            await asyncio.gather(*(self.load.create("bench", name) for name in names))
-            assert not await self.watch.wait_for(names, seconds=SETTLE_SECONDS), "the floor has lost a run"
-            rate = len(names) / (max(self.watch.appeared[name] for name in names) - begun)
+            yield
         finally:
             await process.communicate(b"")
-        return latencies, rate
 
     async def clear(self) -> None:
         """Remove what was measured: the next stage has so many runs as it says."""
-        for namespace in ("bench", "other"):
-            await self.load.request("DELETE", f"/apis/trainmaster.io/v1alpha1/namespaces/{namespace}/trainingruns")
+        await self.load.request("DELETE", RECORDS.format("floor"))
+        for namespace in ("bench", "other", "floor"):
+            await self.load.request("DELETE", RUNS.format(namespace))
             await self.load.request(
                 "DELETE", f"/apis/batch/v1/namespaces/{namespace}/jobs?propagationPolicy=Background"
             )
@@ -250,8 +325,8 @@ class Measured:
     stages: list[Stage]
     flood: tuple[float, float]
     """Jobs per second; seconds until a run of another namespace behind it has its Job."""
-    floor: tuple[list[float], float]
-    """Latencies; Jobs per second."""
+    floor_flood: float
+    """Jobs per second."""
 
 
 async def measure(options: Options, plane: ControlPlane, folder: Path) -> Measured:
@@ -267,9 +342,9 @@ async def measure(options: Options, plane: ControlPlane, folder: Path) -> Measur
             if not existing:
                 flood = await bench.flood()
                 await bench.clear()
-                floor = await bench.floor()
+                floor = await bench.bare_floor()
                 await bench.clear()
-        return Measured(stages=stages, flood=flood, floor=floor)
+        return Measured(stages=stages, flood=flood, floor_flood=floor)
 
 
 def _brief(stage: Stage) -> str:
@@ -280,12 +355,9 @@ def _brief(stage: Stage) -> str:
 def targets(measured: Measured, *, quick: bool) -> list[Target]:
     """The figures and their goals."""
     size = QUICK_FLOOD if quick else FLOOD
-    flood, (floor, floor_rate) = measured.flood, measured.floor
-    floor_p50, floor_p95 = (1000 * percentile(floor, share) for share in (0.5, 0.95))
+    flood = measured.flood
     found = [
-        Target(name="floor: create to Job p50", unit="ms", goal=None, value=floor_p50, n=len(floor)),
-        Target(name="floor: create to Job p95", unit="ms", goal=None, value=floor_p95, n=len(floor)),
-        Target(name="floor: flood", unit="Jobs/s", goal=None, value=floor_rate, n=size, better="higher"),
+        Target(name="floor: flood", unit="Jobs/s", goal=None, value=measured.floor_flood, n=size, better="higher"),
         Target(name="flood", unit="Jobs/s", goal=60, value=flood[0], n=size, better="higher", enough=FLOOD),
         Target(name="behind the flood, another namespace", unit="s", goal=0.5, value=flood[1], n=1, enough=1 + quick),
     ]
@@ -293,7 +365,10 @@ def targets(measured: Measured, *, quick: bool) -> list[Target]:
     for stage in measured.stages:
         there, n = f"{stage.existing:,} there", len(stage.latencies)
         p50, p95 = (1000 * percentile(stage.latencies, share) for share in (0.5, 0.95))
+        floor50, floor95 = (1000 * percentile(stage.floor, share) for share in (0.5, 0.95))
         found += [
+            Target(name=f"floor: create to Job p50, {there}", unit="ms", goal=None, value=floor50, n=len(stage.floor)),
+            Target(name=f"floor: create to Job p95, {there}", unit="ms", goal=None, value=floor95, n=len(stage.floor)),
             Target(name=f"create to Job p50, {there}", unit="ms", goal=None, value=p50, n=n),
             Target(name=f"create to Job p95, {there}", unit="ms", goal=40, value=p95, n=n, enough=ENOUGH),
             Target(name=f"CPU per run, {there}", unit="ms", goal=15, value=stage.cpu_ms, n=n, enough=ENOUGH),
@@ -310,6 +385,10 @@ def targets(measured: Measured, *, quick: bool) -> list[Target]:
             Target(
                 name=f"CPU with {stage.existing // 10} reporting, {there}", unit="% of a core", goal=None,
                 value=stage.active_percent, n=1,
+            ),
+            Target(
+                name=f"CPU of the control plane while runs come, {there}", unit="% of a core", goal=None,
+                value=stage.plane_percent, n=1,
             ),
         ]  # fmt: skip
     return found

@@ -1,8 +1,9 @@
 """A keyed work queue: wake-ups of one key coalesce, one reconcile per key is in flight, later wake-ups are kept.
 
 Handlers, reports and timers only wake keys; all work happens in the workers. Keys that are due wait in line by
-namespace, and the namespaces take turns: a flood in one of them holds up nobody else. Within a namespace the longest
-overdue key comes first. Every step takes O(log n) of the keys that wait.
+namespace, and the namespaces take turns: a flood in one of them holds up nobody else. Nor does one whose requests hang
+(a webhook that never answers): it may keep all workers busy but a quarter. Within a namespace the longest overdue key
+comes first. Every step takes O(log n) of the keys that wait, and O(n) of the namespaces that are at that limit.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 RETRY_FIRST_SECONDS = 1
 RETRY_MAX_SECONDS = 60
 """Back-off of a key whose reconcile fails: quick enough for a blip, slow enough for an outage."""
+
+FREE_SHARE = 4
+"""One worker of so many is kept free for other namespaces than the busiest."""
 
 Reconcile = Callable[[Key], Awaitable[datetime | None]]
 
@@ -67,6 +71,8 @@ class WorkQueue:
         self._ready: OrderedDict[str, list[tuple[datetime, Key]]] = OrderedDict()
         """Due keys by namespace, the next namespace first."""
         self._in_flight: set[Key] = set()
+        self._busy: Counter[str] = Counter()
+        """Reconciles in flight by namespace."""
         self._failures: dict[Key, int] = {}
         self._changed = asyncio.Event()
 
@@ -89,11 +95,12 @@ class WorkQueue:
 
     async def run(self, *, workers: int = 1) -> None:
         """Work until cancelled."""
+        share = workers - workers // FREE_SHARE
         async with asyncio.TaskGroup() as group:
             while True:
                 self._changed.clear()
                 self._promote()
-                while len(self._in_flight) < workers and (key := self._take()) is not None:
+                while len(self._in_flight) < workers and (key := self._take(share)) is not None:
                     group.create_task(self._work(key))
                 await self._until_changed()
 
@@ -114,10 +121,10 @@ class WorkQueue:
             if self._due.get(key) == at and key not in self._in_flight:
                 heapq.heappush(self._ready.setdefault(key.namespace, []), (at, key))
 
-    def _take(self) -> Key | None:
-        """The next due key; its namespace goes to the end of the line."""
-        while self._ready:
-            namespace, line = next(iter(self._ready.items()))
+    def _take(self, share: int) -> Key | None:
+        """The next due key of a namespace that has fewer than `share` in flight; it goes to the end of the line."""
+        while (namespace := next((name for name in self._ready if self._busy[name] < share), None)) is not None:
+            line = self._ready[namespace]
             key = self._pop(line)
             if line:
                 self._ready.move_to_end(namespace)
@@ -135,6 +142,7 @@ class WorkQueue:
             if self._due.get(key) == at and key not in self._in_flight:
                 del self._due[key]
                 self._in_flight.add(key)
+                self._busy[key.namespace] += 1
                 self._observer.started(key, (self._clock.now() - at).total_seconds())
                 return key
         return None
@@ -146,6 +154,9 @@ class WorkQueue:
             failed = key in self._failures
         finally:
             self._in_flight.discard(key)
+            self._busy[key.namespace] -= 1
+            if not self._busy[key.namespace]:
+                del self._busy[key.namespace]
             self._observer.ended(key, failed=failed)
             self._changed.set()
         if key in self._due:

@@ -86,6 +86,23 @@ def test_keys_wait_for_each_other_only_as_far_as_there_are_workers() -> None:
     assert tell(story, takes=10, workers=2).calls == [(A, 0), (B, 0)]
 
 
+@pytest.mark.parametrize(("workers", "at_once"), [(1, 1), (2, 2), (3, 3), (4, 3), (8, 6)])
+def test_a_namespace_whose_requests_hang_leaves_workers_to_the_others(workers: int, at_once: int) -> None:
+    hanging = [Key("hangs", f"run-{n}") for n in range(20)]
+
+    async def story(bench: Bench) -> None:
+        for key in hanging:
+            bench.queue.wake(key)
+        await asyncio.sleep(1)
+        assert len(bench.in_flight) == at_once
+        bench.queue.wake(A)
+
+    bench = tell(story, takes=30, workers=workers)
+    (began,) = [at for key, at in bench.calls if key == A]
+    assert began == 1 if at_once < workers else began <= 60, "at once, or after two of theirs where all are busy"
+    assert sorted(key for key, _ in bench.calls if key != A) == sorted(hanging), "none of them is forgotten"
+
+
 def test_what_reconcile_returns_wakes_the_key_again_then() -> None:
     async def story(bench: Bench) -> None:
         bench.answers[A] = [30, 45, None]

@@ -44,9 +44,6 @@ class Reflector:
         """Where to watch from; empty: only a list can say."""
         self.synced = asyncio.Event()
         """A whole list has been read at least once."""
-        self.last_heard = time.monotonic()
-        """When the server last said anything, on the monotonic clock."""
-        self.restarts = 0
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -61,11 +58,9 @@ class Reflector:
             except WatchExpiredError as error:
                 logger.info("%s: %s; listing again", self.path, error)
                 self._version = ""
-                self.restarts += 1
             except ApiError as error:
                 # A good list is no proof of good times: the watch behind it may be refused for ever.
                 failures = failures + 1 if time.monotonic() - begun < RETRY_MAX_SECONDS else 1
-                self.restarts += 1
                 await self._pause(error, failures)
 
     async def _pause(self, error: ApiError, failures: int) -> None:
@@ -83,7 +78,6 @@ class Reflector:
         uids: set[str] = set()
         version = ""
         async for items, read_at in self._client.pages(self.path, selector=self._selector):
-            self.last_heard = time.monotonic()
             version = read_at
             for item in items:
                 uids.add(item["metadata"]["uid"])
@@ -96,7 +90,7 @@ class Reflector:
     async def _watch(self) -> None:
         heard = False
         async for kind, item in self._client.watch(self.path, version=self._version, selector=self._selector):
-            heard, self.last_heard = True, time.monotonic()
+            heard = True
             if kind == "DELETED":
                 self._cache.remove(item)
             elif kind in {"ADDED", "MODIFIED"}:
