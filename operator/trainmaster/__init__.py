@@ -1,3 +1,22 @@
-"""Trainmaster runs PyTorch training on Kubernetes and keeps it healthy."""
+"""Trainmaster runs PyTorch training on Kubernetes and keeps it healthy.
+
+`from trainmaster import Client` talks to a cluster; it is imported when it is asked for, since the operator and the
+trainer have no use for it.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainmaster.client import Client
 
 __version__ = "0.1.0"
+__all__ = ["Client", "__version__"]
+
+
+def __getattr__(name: str) -> type["Client"]:
+    if name == "Client":
+        from trainmaster.client import Client  # noqa: PLC0415 - see the module's docstring
+
+        return Client
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
