@@ -2,5 +2,5 @@
 
 `main` holds the program, one module each its commands; `output` prints for people (tables) and for programs (JSON and
 YAML, on standard output, nothing else there). What takes long to import is imported by the command that needs it.
-Exit codes: 0 well, 1 a run failed, 2 refused input, 130 interrupted.
+Exit codes are in `exits`.
 """

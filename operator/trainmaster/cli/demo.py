@@ -16,8 +16,9 @@ from trainmaster.adapters.local.state_dir import StateDir
 from trainmaster.adapters.manifests import load_manifests
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.trainingrun import TrainingRun
-from trainmaster.cli.local import DEFAULT_STATE_DIR, CpusOption, StateDirOption, runs_table
+from trainmaster.cli.local import DEFAULT_STATE_DIR, CpusOption, StateDirOption
 from trainmaster.cli.output import MISSING, OutputFormat, OutputOption, add_row, emit_objects, plain_table, stdout
+from trainmaster.cli.runs_table import runs_table
 
 MANIFEST = "market.yaml"
 SCORES = (

@@ -2,18 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from rich.table import Table
 
-from trainmaster.adapters.local.inspection import LocalView
 from trainmaster.api.trainingrun import TrainingRun
 from trainmaster.cli.output import add_row, plain_table, printable, stdout
 
 EVENTS_SHOWN = 30
 
 
-def describe_run(view: LocalView) -> None:
+class ShownLaunch(Protocol):
+    """One Job of a run."""
+
+    @property
+    def launch(self) -> int: ...  # noqa: D102 - its name says it
+    @property
+    def name(self) -> str: ...  # noqa: D102 - its name says it
+    @property
+    def ended(self) -> bool: ...  # noqa: D102 - its name says it
+    @property
+    def exit_code(self) -> int | None: ...  # noqa: D102 - its name says it
+    @property
+    def log(self) -> object:
+        """Where it is, or how to read it."""
+
+
+class ShownEvent(Protocol):
+    """One thing that was told of a run."""
+
+    @property
+    def time(self) -> str: ...  # noqa: D102 - its name says it
+    @property
+    def type(self) -> str: ...  # noqa: D102 - its name says it
+    @property
+    def reason(self) -> str: ...  # noqa: D102 - its name says it
+    @property
+    def message(self) -> str: ...  # noqa: D102 - its name says it
+
+
+class ShownRun(Protocol):
+    """One run and what lies around it, on this machine or in a cluster."""
+
+    @property
+    def run(self) -> TrainingRun: ...  # noqa: D102 - its name says it
+    @property
+    def jobs(self) -> Sequence[ShownLaunch]: ...  # noqa: D102 - its name says it
+    @property
+    def events(self) -> Sequence[ShownEvent]: ...  # noqa: D102 - its name says it
+    @property
+    def unattended(self) -> bool:
+        """Whether it is under way by its status, but nobody drives it."""
+
+
+def describe_run(view: ShownRun) -> None:
     """Print a run: where it stands, its plan, attempts, decisions, launches and events."""
     run, console = view.run, stdout()
     console.print(f"{run.metadata.key}  uid {run.metadata.uid}", style="bold")
@@ -33,7 +76,7 @@ def describe_run(view: LocalView) -> None:
             console.print(table)
 
 
-def _facts(view: LocalView) -> Iterator[tuple[str, str]]:
+def _facts(view: ShownRun) -> Iterator[tuple[str, str]]:
     status = view.run.status
     unattended = " (unattended: nobody drives it; run it again to go on)" if view.unattended else ""
     yield "Phase", f"{status.phase or 'Pending'}{unattended}"
@@ -90,7 +133,7 @@ def _decisions(run: TrainingRun) -> Table:
     return table
 
 
-def _launches(view: LocalView) -> Table:
+def _launches(view: ShownRun) -> Table:
     table = plain_table("Launch", "Job", "Exit code", "Log")
     for job in view.jobs:
         ended = ("unknown" if job.exit_code is None else str(job.exit_code)) if job.ended else "running"
@@ -98,7 +141,7 @@ def _launches(view: LocalView) -> Table:
     return table
 
 
-def _events(view: LocalView) -> Table:
+def _events(view: ShownRun) -> Table:
     table = plain_table("Time", "Type", "Reason", "Message")
     for event in view.events[-EVENTS_SHOWN:]:
         add_row(table, event.time, event.type, event.reason, event.message)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -15,22 +14,12 @@ from rich.table import Table
 from trainmaster.adapters.local.inspection import LocalView, view_run, view_runs
 from trainmaster.adapters.local.state_dir import StateDir
 from trainmaster.adapters.manifests import load_manifests
-from trainmaster.api.conditions import Phase
 from trainmaster.api.objects import Key
 from trainmaster.api.trainingrun import TrainingRun
 from trainmaster.cli.describe import describe_run
 from trainmaster.cli.exits import EXIT_REFUSED
-from trainmaster.cli.output import (
-    MISSING,
-    OutputFormat,
-    OutputOption,
-    add_row,
-    emit_objects,
-    plain_table,
-    print_problems,
-    stderr,
-)
-from trainmaster.cli.progress import clock
+from trainmaster.cli.output import OutputFormat, OutputOption, emit_objects, print_problems, stderr
+from trainmaster.cli.runs_table import runs_table
 
 app = typer.Typer(no_args_is_help=True, help="Run and look at TrainingRuns on this machine, without a cluster.")
 
@@ -194,26 +183,3 @@ def local_notes(runs: Iterable[TrainingRun]) -> list[str]:
                 "and keeps the logs: nothing runs on this machine after the command has ended"
             )
     return notes
-
-
-def runs_table(runs: Iterable[TrainingRun], *, unattended: frozenset[str] = frozenset()) -> Table:
-    """The printer columns of the CRD, and the launch."""
-    table = plain_table("name", "phase", "progress", "loss", "health", "attempt", "launch", "age")
-    for each in runs:
-        add_row(table, *_row(each, unattended=each.metadata.uid in unattended))
-    return table
-
-
-def _row(run: TrainingRun, *, unattended: bool) -> tuple[object, ...]:
-    status, created = run.status, run.metadata.creation_timestamp
-    problems = status.health.problems if status.health else ()
-    return (
-        run.metadata.name,
-        (status.phase or Phase.PENDING) + (" (unattended)" if unattended else ""),
-        f"{status.progress.percent}%" if status.progress else MISSING,
-        status.metrics.get("val_loss", MISSING),
-        ", ".join(problem.partition(":")[0] for problem in problems) or MISSING,
-        status.plan.generation if status.plan else MISSING,
-        status.launch or MISSING,
-        clock((datetime.now(UTC) - created).total_seconds()) if created else MISSING,
-    )

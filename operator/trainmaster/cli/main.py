@@ -9,9 +9,13 @@ import typer
 
 from trainmaster import __version__
 from trainmaster.api.errors import TrainmasterError
+from trainmaster.cli.cluster_change import delete, rerun, resume, submit, suspend
+from trainmaster.cli.cluster_get import describe, get
+from trainmaster.cli.cluster_wait import logs, wait
 from trainmaster.cli.crds import crds
 from trainmaster.cli.demo import demo
-from trainmaster.cli.exits import EXIT_INTERRUPTED, EXIT_REFUSED
+from trainmaster.cli.exits import EXIT_INTERRUPTED
+from trainmaster.cli.failures import exit_code_of
 from trainmaster.cli.local import app as local_app
 from trainmaster.cli.operator import operator
 from trainmaster.cli.output import printable, stderr
@@ -26,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Tab completion: [b]trainmaster --install-completion[/]. Exit codes: 0 well, 1 a run failed, "
-    "2 refused input, 130 interrupted.",
+    "2 refused, 3 not in time, 4 no such run (any more), 5 no API server, 130 interrupted.",
 )
 
 
@@ -54,6 +58,8 @@ def trainmaster(
       trainmaster local run examples/market.yaml     train what it asks for, on this machine
 
       trainmaster crds | kubectl apply -f -          prepare a cluster
+
+      trainmaster submit examples/custom.yaml        train in a cluster
     """
 
 
@@ -63,17 +69,20 @@ app.command("crds", rich_help_panel="Manifests")(crds)
 app.add_typer(local_app, name="local", rich_help_panel="Training")
 app.command("demo", rich_help_panel="Training")(demo)
 app.command("operator", rich_help_panel="Training")(operator)
+for _command in (submit, get, describe, wait, logs, suspend, resume, rerun, delete):
+    app.command(_command.__name__, rich_help_panel="Runs in a cluster")(_command)
 app.command("selftest", rich_help_panel="This installation")(selftest)
 app.command("status", rich_help_panel="This installation")(status)
 
 
 def main() -> None:
-    """Runs the program; errors that a person can mend end it with one line and exit code 2."""
+    """Runs the program; errors that a person can mend end it with one line and an exit code of `exits`."""
     try:
         app()
     except TrainmasterError as error:
-        stderr().print(f"error: {printable(str(error))}", style="bold red")
-        sys.exit(EXIT_REFUSED)
+        lines = "\n".join(printable(line) for line in str(error).split("\n"))
+        stderr().print(f"error: {lines}", style="bold red")
+        sys.exit(exit_code_of(error))
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
 
