@@ -22,6 +22,7 @@ from trainmaster.api.runrecord import RunRecordSpec
 
 SOURCE_PATTERN: Final = r"^(package|pvc)://[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)+$"
 CLAIM_PATTERN: Final = r"^pvc://[a-z0-9]([a-z0-9-]*[a-z0-9])?(/[A-Za-z0-9._-]+)*$"
+NAME_PATTERN: Final = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
 HANG_FLOOR: Final = 60
 """Seconds below which no hang limit goes: a slow disk or a busy machine looks the same for a minute."""
 
@@ -51,8 +52,6 @@ PLANNED_FIELDS: Final = frozenset(
         "spec.nodeSelector",
         "spec.affinity",
         "spec.tolerations",
-        "spec.priorityClassName",
-        "spec.serviceAccountName",
         "spec.tracking",
         "spec.parameterSchedules",
         "spec.earlyStopping",
@@ -179,6 +178,19 @@ class TrainingRunSpec(ApiModel):
         max_length=100,
         description="Environment variables of the training process.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    service_account_name: str | None = Field(
+        None,
+        max_length=253,
+        pattern=NAME_PATTERN,
+        description="Service account of the pod, one that the operator's administrator allows; its token is not "
+        "mounted. Absent: the namespace's `default`. Local mode has none.",
+    )
+    priority_class_name: str | None = Field(
+        None,
+        max_length=253,
+        pattern=NAME_PATTERN,
+        description="Priority class of the pod, one that the operator's administrator allows. Local mode has none.",
     )
     hang_detection: HangDetectionSpec = Field(default_factory=HangDetectionSpec, description="When silence is a hang.")
     recovery: RecoverySpec = Field(default_factory=RecoverySpec, description="What to do about trouble.")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic_core import ErrorDetails
 
-from trainmaster.api.trainingrun import CLAIM_PATTERN, SOURCE_PATTERN
+from trainmaster.api.trainingrun import CLAIM_PATTERN, NAME_PATTERN, SOURCE_PATTERN
 
 NEAR_ENOUGH: Final = 0.6
 """Similarity (difflib's ratio) from which a name counts as a misspelling: one slip in three letters is 0.67."""
@@ -19,6 +19,7 @@ _PATTERNS: Final = {
         "letters, digits, `.`, `_` and `-` in each part; other sources have no code in this version",
     ),
     CLAIM_PATTERN: ("must look like pvc://CLAIM or pvc://CLAIM/PATH", "the claim's name is in lower case"),
+    NAME_PATTERN: ("must be the name of an object", "lower case letters, digits, `-` and `.`"),
     r"^[A-Za-z_][A-Za-z0-9_]*$": (
         "must be the name of an environment variable",
         "letters, digits and `_`, not starting with a digit",

@@ -77,10 +77,32 @@ def operator(  # noqa: PLR0913 - each is a flag
     tls_key: Annotated[
         Path | None, typer.Option(envvar="TRAINMASTER_TLS_KEY", help="Its key, PEM.", rich_help_panel=REPORTS)
     ] = None,
+    tls_ca: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="TRAINMASTER_TLS_CA", help="Its authorities, PEM, for launchers to trust.", rich_help_panel=REPORTS
+        ),
+    ] = None,
     ca_file: Annotated[
         str,
         typer.Option(
             envvar="TRAINMASTER_CA_FILE", help="Path of its CA in the trainer's image.", rich_help_panel=REPORTS
+        ),
+    ] = "",
+    tls_secret: Annotated[
+        str,
+        typer.Option(
+            envvar="TRAINMASTER_TLS_SECRET",
+            help="Secret of our own namespace to keep an authority and certificates in, instead of files.",
+            rich_help_panel=REPORTS,
+        ),
+    ] = "",
+    replica_url: Annotated[
+        str,
+        typer.Option(
+            envvar="TRAINMASTER_REPLICA_URL",
+            help="Where the others send launchers while this replica leads; $POD_IP by default, else --report-url.",
+            rich_help_panel=REPORTS,
         ),
     ] = "",
     insecure_reports: Annotated[
@@ -91,6 +113,14 @@ def operator(  # noqa: PLR0913 - each is a flag
             rich_help_panel=REPORTS,
         ),
     ] = False,
+    admin_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="TRAINMASTER_ADMIN_FILE",
+            help="What runs may name: service accounts, priority classes, tracking backends. YAML.",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
     health_bind: Annotated[
         str,
         typer.Option(
@@ -125,12 +155,16 @@ def operator(  # noqa: PLR0913 - each is a flag
     from trainmaster.shell.operator.process import OperatorProcess  # noqa: PLC0415
     from trainmaster.shell.operator.settings import OperatorSettings  # noqa: PLC0415
 
-    if (tls_cert is None) != (tls_key is None) or (tls_cert is None and not insecure_reports):
-        _refuse("give --tls-cert and --tls-key, or --insecure-reports for a test")
+    if (tls_cert is None) != (tls_key is None):
+        _refuse("give --tls-cert and --tls-key together")
+    if sum((tls_cert is not None, bool(tls_secret), insecure_reports)) != 1:
+        _refuse("give --tls-cert and --tls-key, or --tls-secret, or --insecure-reports for a test")
+    if tls_secret and not report_url:
+        _refuse("--tls-secret needs --report-url: the certificate is for the name by which launchers find all replicas")
     set_up_logs(json_lines=log_format == "json", level=log_level)
     report_host, report_port = _address(report_bind, option="--report-bind")
     health_host, health_port = _address(health_bind, option="--health-bind")
-    scheme = "https" if tls_cert else "http"
+    scheme = "http" if insecure_reports else "https"
     settings = OperatorSettings(
         # The suffix: two processes that are given one name must not hold one Lease together.
         identity=f"{os.environ.get('POD_NAME') or socket.gethostname()}-{secrets.token_hex(4)}",
@@ -139,8 +173,12 @@ def operator(  # noqa: PLR0913 - each is a flag
         namespaces=tuple(namespace or ()),
         report_host=report_host,
         report_port=report_port,
+        replica_url=replica_url or _own_url(scheme, report_port),
         certificate=tls_cert,
         key=tls_key,
+        authorities=tls_ca,
+        tls_secret=tls_secret,
+        admin_file=admin_file,
         ca_file=ca_file,
         health_host=health_host,
         health_port=health_port,
@@ -173,6 +211,13 @@ def messages(group: BaseExceptionGroup[TrainmasterError]) -> Iterator[str]:
             yield from messages(error)
         else:
             yield str(error)
+
+
+def _own_url(scheme: str, port: int) -> str:
+    """This pod's report server; empty outside a pod that knows its address."""
+    address = os.environ.get("POD_IP", "")
+    host = f"[{address}]" if ":" in address else address
+    return f"{scheme}://{host}:{port}" if address else ""
 
 
 def _address(text: str, *, option: str) -> tuple[str, int]:

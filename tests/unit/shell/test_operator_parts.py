@@ -166,7 +166,7 @@ def test_an_exception_is_in_its_line() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        pytest.param([], "give --tls-cert and --tls-key, or --insecure-reports for a test", id="no TLS"),
+        pytest.param([], "give --tls-cert and --tls-key, or --tls-secret, or --insecure", id="no TLS"),
         pytest.param(["--tls-cert", "a"], "give --tls-cert and --tls-key", id="no key"),
         pytest.param(["--tls-key", "a"], "give --tls-cert and --tls-key", id="no certificate"),
         pytest.param(["--tls-key", "a", "--insecure-reports"], "give --tls-cert and --tls-key", id="half of both"),

@@ -7,15 +7,19 @@ that outlives the pod.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from trainmaster.adapters.kubernetes.observed import CONTAINER
+from trainmaster.api.admin import AdminSettings
 from trainmaster.api.conditions import EXIT_CONFIGURATION, EXIT_RETRY
 from trainmaster.api.labels import ANNOTATION_RUN_NAME, API_VERSION, LABEL_LAUNCH, LABEL_RUN_UID, REPORT_AUDIENCE
 from trainmaster.api.plan import Plan
-from trainmaster.api.trainingrun import TrainingRun
+from trainmaster.api.trainingrun import TrainingRun, TrainingRunSpec
+from trainmaster.core.allowed import not_allowed
 from trainmaster.core.snapshot import CreateJob
+from trainmaster.ports.cluster import RefusedEffectError
 
 Json = dict[str, Any]
 
@@ -25,6 +29,8 @@ CLAIMS: Final = "/claims"
 TOKEN_FOLDER: Final = "/var/run/secrets/trainmaster.io"  # noqa: S105 - a folder
 TOKEN_SECONDS: Final = 3600
 """Life of a report token; the kubelet renews it at four fifths of that."""
+NOT_ALLOWED: Final = "NotAllowed"
+"""Reason of a Job that the admin file does not let us make."""
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 NOBODY: Final = 65532
 """User and group of the trainer: none that owns anything; claims are made writable for it by fsGroup."""
@@ -38,6 +44,10 @@ class LaunchSettings:
     report_url: str
     ca_file: str = ""
     """Path, in the pod, of the CA that signed the report server's certificate; empty: the image's own CAs."""
+    trusted: Callable[[], str] = str
+    """PEM of the authorities that sign it, as they are when a Job is made; empty where the image knows."""
+    admin: Callable[[], AdminSettings] = AdminSettings
+    """What runs may name, as it is when a Job is made."""
 
 
 def localise(plan: Plan) -> Plan:
@@ -48,7 +58,14 @@ def localise(plan: Plan) -> Plan:
 
 
 def job_manifest(run: TrainingRun, effect: CreateJob, settings: LaunchSettings) -> Json:
-    """The body of the request that creates a launch's Job."""
+    """The body of the request that creates a launch's Job.
+
+    Raises:
+        RefusedEffectError: The run names what the administrator does not allow.
+    """
+    forbidden = not_allowed(run.spec, settings.admin())
+    if forbidden:
+        raise RefusedEffectError(reason=NOT_ALLOWED, message=forbidden)
     plan, meta = effect.plan, run.metadata
     labels = {MANAGED_BY: "trainmaster", LABEL_RUN_UID: meta.uid, LABEL_LAUNCH: str(plan.launch)}
     return {
@@ -68,10 +85,16 @@ def job_manifest(run: TrainingRun, effect: CreateJob, settings: LaunchSettings) 
             "podFailurePolicy": {"rules": _rules()},
             "template": {
                 "metadata": {"labels": labels, "annotations": {ANNOTATION_RUN_NAME: meta.name}},
-                "spec": _pod(plan, settings),
+                "spec": _pod(plan, settings) | _names(run.spec),
             },
         },
     }
+
+
+def _names(spec: TrainingRunSpec) -> Json:
+    """Names of things of the cluster, which the administrator allows."""
+    names = {"serviceAccountName": spec.service_account_name, "priorityClassName": spec.priority_class_name}
+    return {field: name for field, name in names.items() if name is not None}
 
 
 def _owner(run: TrainingRun) -> Json:
@@ -145,7 +168,9 @@ def _environment(plan: Plan, settings: LaunchSettings) -> dict[str, str]:
         "TRAINMASTER_TOKEN_FILE": f"{TOKEN_FOLDER}/token",
         "HOME": "/tmp",  # noqa: S108 - the pod's own; the root is read-only
     }
-    return env | ({"TRAINMASTER_CA": settings.ca_file} if settings.ca_file else {})
+    # In the environment, so that an image needs no file for it; a Job's never changes, newer ones come in replies.
+    authorities = {"TRAINMASTER_CA": settings.ca_file, "TRAINMASTER_CA_PEM": settings.trusted()}
+    return env | {name: value for name, value in authorities.items() if value}
 
 
 def _volumes(plan: Plan) -> list[Json]:

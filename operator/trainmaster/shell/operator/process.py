@@ -10,9 +10,11 @@ import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from trainmaster.adapters.admin_file import AdminFile
 from trainmaster.adapters.kubernetes import paths
 from trainmaster.adapters.kubernetes.client import ApiClient
 from trainmaster.adapters.kubernetes.cluster import KubernetesCluster
@@ -22,10 +24,11 @@ from trainmaster.adapters.kubernetes.lease import LeaderElector
 from trainmaster.adapters.kubernetes.manifest import LaunchSettings
 from trainmaster.adapters.kubernetes.reflector import Cache, Reflector
 from trainmaster.adapters.kubernetes.store import Stores, UnreadableRunError, new_stores
+from trainmaster.adapters.kubernetes.tls_secret import TlsSecret
 from trainmaster.adapters.kubernetes.token_review import TokenReviewAuthenticator
 from trainmaster.adapters.series.memory import MemorySeriesStore
 from trainmaster.adapters.system_clock import SystemClock
-from trainmaster.adapters.tls import ServerTls
+from trainmaster.adapters.tls import ReportTls, ServerTls
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.labels import LABEL_RUN_UID
 from trainmaster.api.objects import Key
@@ -72,6 +75,8 @@ class OperatorProcess:
         self._queue = WorkQueue(clock=self._clock, reconcile=self._reconcile, observer=self._metrics)
         self._stores: Stores = new_stores(self._queue.wake, gone=self._forget)
         self._elector: LeaderElector | None = None
+        self._tls: ReportTls | None = None
+        self._admin = AdminFile(settings.admin_file)
         self._client = ApiClient(load, on_request=self._metrics.request, may_write=self._check_leading)
         self._recorder = EventRecorder(
             client=self._client,
@@ -82,7 +87,13 @@ class OperatorProcess:
         self._cluster = KubernetesCluster(
             client=self._client,
             stores=self._stores,
-            settings=LaunchSettings(image=settings.image, report_url=settings.report_url, ca_file=settings.ca_file),
+            settings=LaunchSettings(
+                image=settings.image,
+                report_url=settings.report_url,
+                ca_file=settings.ca_file,
+                trusted=self._trusted,
+                admin=lambda: self._admin.current,
+            ),
             recorder=self._recorder,
         )
         self._series = MemorySeriesStore()
@@ -113,9 +124,11 @@ class OperatorProcess:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        # The Lease has a client of its own: a flood of other requests must not make it late.
-        async with self._client, ApiClient(self._load) as lease_client:
-            self._elector = self._new_elector(lease_client)
+        # The Lease has a client of its own: a flood of other requests must not make it late. The Secret is written by
+        # whoever comes first, leading or not, which the other client would not let through.
+        async with self._client, ApiClient(self._load) as own_client:
+            self._elector = self._new_elector(own_client)
+            self._tls = self._new_tls(own_client)
             async with self._serving():
                 await self._until(stop)
             logger.info("ended")
@@ -126,7 +139,10 @@ class OperatorProcess:
             *(reflector.run() for reflector in self._reflectors),
             self._run_watch.run(),
             self._recorder.run(),
+            self._admin.watch(),
         ]
+        if self._tls is not None:
+            watches.append(self._tls.watch())
         work = asyncio.create_task(self._lead())
         tasks = [work, *(asyncio.create_task(part) for part in watches)]
         stopping = asyncio.create_task(stop.wait())
@@ -154,6 +170,9 @@ class OperatorProcess:
         """Work as long as this replica leads."""
         for synced in (self._run_watch.listed, *(reflector.synced for reflector in self._reflectors)):
             await synced.wait()
+        if self._tls is not None:
+            # A Job made before would know no authority to trust.
+            await self._tls.ready.wait()
         if self._elector is None:
             await self._work()
             return
@@ -171,13 +190,31 @@ class OperatorProcess:
     def _new_elector(self, client: ApiClient) -> LeaderElector | None:
         if not self._settings.elect:
             return None
-        namespace = self._settings.lease_namespace or self._load().namespace
         return LeaderElector(
             client,
-            lease=Key(namespace, self._settings.lease_name),
+            lease=Key(self._own_namespace(), self._settings.lease_name),
             identity=self._settings.identity,
-            report_url=self._settings.report_url.removesuffix(REPORT_PATH),
+            report_url=self._settings.replica_url or self._settings.report_url.removesuffix(REPORT_PATH),
         )
+
+    def _new_tls(self, client: ApiClient) -> ReportTls | None:
+        """The report server's certificates; None where it speaks plain http."""
+        settings = self._settings
+        if settings.tls_secret:
+            name = urlsplit(settings.report_url).hostname or ""
+            secret = Key(self._own_namespace(), settings.tls_secret)
+            return TlsSecret(client=client, secret=secret, names=frozenset({name}), clock=self._clock)
+        if settings.certificate is None or settings.key is None:
+            return None
+        return ServerTls(certificate=settings.certificate, key=settings.key, authorities=settings.authorities)
+
+    def _own_namespace(self) -> str:
+        """The namespace of the Lease and of the Secret."""
+        return self._settings.lease_namespace or self._load().namespace
+
+    def _trusted(self) -> str:
+        """The authorities that launchers shall trust, PEM; empty where their image knows."""
+        return self._tls.trusted if self._tls is not None else ""
 
     def _check_leading(self) -> None:
         if self._elector is not None:
@@ -202,6 +239,8 @@ class OperatorProcess:
 
     def _unready(self) -> str:
         """What is missing until this process sees the cluster; empty when nothing is."""
+        if self._tls is not None and self._tls.missing:
+            return self._tls.missing
         missing = [reflector.path for reflector in self._reflectors if not reflector.synced.is_set()]
         return f"not listed yet: {', '.join(missing)}" if missing else self._run_watch.missing
 
@@ -214,25 +253,16 @@ class OperatorProcess:
             authenticator=TokenReviewAuthenticator(api=self._client, pods=self._cluster, clock=self._clock),
             leadership=self._elector,
             on_answer=self._metrics.report_answered,
+            trusted=self._trusted,
         )
-        tls = self._tls()
-        server = ReportServer(handler, tls=tls.context if tls is not None else None)
+        server = ReportServer(handler, tls=self._tls.context if self._tls is not None else None)
         health = health_app(self._metrics, unready=self._unready)
         async with _site(health, host=settings.health_host, port=settings.health_port):
             await server.start(_listen(settings.report_host, settings.report_port))
-            watch = asyncio.create_task(tls.watch()) if tls is not None else None
             try:
                 yield
             finally:
-                if watch is not None:
-                    watch.cancel()
                 await server.stop()
-
-    def _tls(self) -> ServerTls | None:
-        """The report server's certificate; None where it speaks plain http."""
-        if self._settings.certificate is None or self._settings.key is None:
-            return None
-        return ServerTls(certificate=self._settings.certificate, key=self._settings.key)
 
     def _forget(self, uid: str) -> None:
         """Let go of all that is kept of a run that is gone."""

@@ -25,9 +25,17 @@ class OperatorSettings:
     """Namespaces that are served; none: all of them."""
     report_host: str = "0.0.0.0"  # noqa: S104 - pods of the cluster report to it
     report_port: int = REPORT_PORT
+    replica_url: str = ""
+    """Where launchers find this replica alone, scheme, host and port, when it leads; empty: where `report_url` does."""
     certificate: Path | None = None
-    """The report server's certificate, with `key`; without them it speaks plain http."""
+    """The report server's certificate, with `key`; without them and without `tls_secret` it speaks plain http."""
     key: Path | None = None
+    authorities: Path | None = None
+    """Authorities of that certificate, for launchers to trust."""
+    tls_secret: str = ""
+    """Secret, in our own namespace, that the operators keep certificates in themselves."""
+    admin_file: Path | None = None
+    """What runs may name: service accounts, priority classes, tracking backends."""
     ca_file: str = ""
     """Path of its CA in the trainer's image."""
     health_host: str = "0.0.0.0"  # noqa: S104 - the kubelet and Prometheus ask
