@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.support.control_plane import ControlPlane
 from tests.support.gitops.plays import PLAYS
 from tests.support.gitops.recordings import FOLDER, essence, recorded
-from tests.support.scene import Scene, scene
-
-
-@pytest.fixture(scope="module")
-def stage(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """One operator for all plays: to start one costs more than most of them."""
-    with scene(plane, folder=tmp_path_factory.mktemp("operator")) as found:
-        yield found
-        found.assert_lawful()
+from tests.support.scene import Scene
 
 
 def test_no_recording_is_left_of_a_play_that_is_gone() -> None:
