@@ -13,6 +13,7 @@ from trainmaster.api.labels import ENV_PREFIX
 from trainmaster.api.trainingrun import IMMUTABLE_MESSAGE, TRAINING_FIELDS
 
 NEEDS_COMMAND: Final = "is required by workload custom: it says what to run"
+REFUSES_IMAGE: Final = "is for workload custom only; market-classifier is in the trainer image"
 REFUSES_COMMAND: Final = "is for workload custom only; market-classifier brings its own program"
 NEEDS_DATA: Final = "is required by workload market-classifier: it says which price bars to train on"
 RESERVED_ENV: Final = f"must not start with {ENV_PREFIX}: these variables belong to the launcher"
@@ -71,6 +72,13 @@ TRAINING_RUN_RULES: Final = (
         rule="self.workload == 'custom' || !has(self.command) || size(self.command) == 0",
         message=f"spec.command {REFUSES_COMMAND}",
         field_path=".command",
+    ),
+    CelRule(
+        name="image-is-for-custom",
+        at=("spec",),
+        rule="self.workload == 'custom' || !has(self.image)",
+        message=f"spec.image {REFUSES_IMAGE}",
+        field_path=".image",
     ),
     CelRule(
         name="market-needs-data",

@@ -17,7 +17,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from trainmaster.api.cel import NEEDS_COMMAND, NEEDS_DATA, PARENT_FOLDER, REFUSES_COMMAND, RESERVED_ENV
+from trainmaster.api.cel import NEEDS_COMMAND, NEEDS_DATA, PARENT_FOLDER, REFUSES_COMMAND, REFUSES_IMAGE, RESERVED_ENV
 from trainmaster.api.hyperparameters import CATALOGUE, PLANNED
 from trainmaster.api.labels import ENV_PREFIX
 from trainmaster.api.problems import WARNING, Location, Problem, field_path
@@ -182,6 +182,10 @@ def _cross_field_problems(spec: dict[str, Any]) -> Iterator[Problem]:
     if workload == "market-classifier" and isinstance(command, list) and command:
         yield Problem(
             path="spec.command", value=command, message=REFUSES_COMMAND, hint="remove it, or take workload: custom"
+        )
+    if workload == "market-classifier" and spec.get("image") is not None:
+        yield Problem(
+            path="spec.image", value=spec["image"], message=REFUSES_IMAGE, hint="remove it, or take workload: custom"
         )
     if workload == "market-classifier" and spec.get("data") is None:
         yield Problem(

@@ -22,11 +22,14 @@ from trainmaster.api.runrecord import RunRecordSpec
 
 SOURCE_PATTERN: Final = r"^(package|pvc)://[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)+$"
 CLAIM_PATTERN: Final = r"^pvc://[a-z0-9]([a-z0-9-]*[a-z0-9])?(/[A-Za-z0-9._-]+)*$"
+IMAGE_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"
+MEMORY_PATTERN: Final = r"^[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)?$"
+RESOURCE_PATTERN: Final = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 NAME_PATTERN: Final = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
 HANG_FLOOR: Final = 60
 """Seconds below which no hang limit goes: a slow disk or a busy machine looks the same for a minute."""
 
-TRAINING_FIELDS: Final = ("workload", "command", "hyperparameters", "data", "resources", "storage", "env")
+TRAINING_FIELDS: Final = ("workload", "image", "command", "hyperparameters", "data", "resources", "storage", "env")
 """Fields that define what is trained: immutable, unless the same update changes `rerun`."""
 
 IMMUTABLE_MESSAGE: Final = (
@@ -38,20 +41,12 @@ PLANNED_FIELDS: Final = frozenset(
     {
         "spec.presets",
         "spec.data.featureStoreDays",
-        "spec.resources.gpus",
-        "spec.resources.gpuResource",
-        "spec.resources.memory",
         "spec.resources.nodes",
         "spec.resources.processesPerNode",
-        "spec.resources.shm",
         "spec.storage.everySeconds",
-        "spec.image",
-        "spec.imagePullSecrets",
         "spec.volumes",
         "spec.podLabels",
-        "spec.nodeSelector",
         "spec.affinity",
-        "spec.tolerations",
         "spec.tracking",
         "spec.parameterSchedules",
         "spec.earlyStopping",
@@ -97,6 +92,25 @@ class ResourcesSpec(ApiModel):
         ge=1,
         le=256,
         description="Cores, and threads of the training process. Results are bit-exact for one number of threads only.",
+    )
+    gpus: int | None = Field(None, ge=0, le=64, description="GPUs of the pod; absent: none.")
+    gpu_resource: str | None = Field(
+        None,
+        max_length=253,
+        pattern=RESOURCE_PATTERN,
+        description="Name of the GPUs' resource; absent: nvidia.com/gpu.",
+    )
+    memory: str | None = Field(
+        None,
+        max_length=20,
+        pattern=MEMORY_PATTERN,
+        description="Memory of the pod, request and limit (`16Gi`); a pod that needs more is killed. Absent: no limit.",
+    )
+    shm: str | None = Field(
+        None,
+        max_length=20,
+        pattern=MEMORY_PATTERN,
+        description="Size of /dev/shm, where workers of a data loader meet; counts as memory of the pod. Absent: 1Gi.",
     )
 
 
@@ -151,6 +165,35 @@ class RecoverySpec(ApiModel):
     budgets: BudgetsSpec = Field(default_factory=BudgetsSpec, description="How often.")
 
 
+class ImagePullSecret(ApiModel):
+    """A Secret of the run's namespace; the kubelet reads it, Trainmaster never does."""
+
+    name: str = Field(
+        max_length=253,
+        pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$",
+        description="Name of the Secret, in the run's namespace.",
+    )
+
+
+class Toleration(ApiModel):
+    """A taint of nodes that the pod does not mind, as Kubernetes has it."""
+
+    key: str | None = Field(
+        None, max_length=317, description="The taint's key; absent with operator Exists: every taint."
+    )
+    operator: Literal["Exists", "Equal"] | None = Field(None, description="Absent: Equal.")
+    value: str | None = Field(None, max_length=63, description="The taint's value, for operator Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None, description="Absent: all effects."
+    )
+    toleration_seconds: int | None = Field(
+        None,
+        ge=0,
+        description="Seconds that the pod stays on a node with a NoExecute taint, such as that of a node that does not "
+        "answer (node.kubernetes.io/unreachable; Kubernetes' default there is 300).",
+    )
+
+
 class TrainingRunSpec(ApiModel):
     """What a user asks for."""
 
@@ -163,6 +206,19 @@ class TrainingRunSpec(ApiModel):
         description="Program and arguments of workload `custom`, run without a shell. "
         "`python` means the trainer's own Python.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    image: str | None = Field(
+        None,
+        max_length=512,
+        pattern=IMAGE_PATTERN,
+        description="Image in which `command` of workload `custom` runs; it needs python3 (3.11 or newer), nothing of "
+        "Trainmaster's. Absent: the trainer image. Local mode uses no images.",
+    )
+    image_pull_secrets: tuple[ImagePullSecret, ...] = Field(
+        default=(),
+        max_length=10,
+        description="Secrets of the run's namespace with which the kubelet pulls images.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     hyperparameters: dict[str, Scalar] = Field(
         default_factory=dict,
@@ -178,6 +234,12 @@ class TrainingRunSpec(ApiModel):
         max_length=100,
         description="Environment variables of the training process.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(
+        default_factory=dict, max_length=20, description="Labels that a node must have to get the pod."
+    )
+    tolerations: tuple[Toleration, ...] = Field(
+        default=(), max_length=20, description="Taints of nodes that the pod does not mind."
     )
     service_account_name: str | None = Field(
         None,
@@ -309,6 +371,15 @@ class CheckpointStatus(CheckpointManifest):
     """The newest complete checkpoint."""
 
 
+class NodeFailures(OpenModel):
+    """A node on which launches of this rerun ended through the node's fault."""
+
+    node: str = Field(description="Name of the node.")
+    failures: int = Field(description="How many of the launches; from two on the next ones go elsewhere if they can.")
+    last_time: Time = Field(description="When the last one ended; a day later the node is forgotten.")
+    reason: str = Field("", description="How the last one ended, in words.")
+
+
 class TrackingStatus(OpenModel):
     """Where the metrics are in MLflow."""
 
@@ -335,6 +406,7 @@ class TrainingRunStatus(OpenModel):
     launch_time: Time | None = Field(None, description="When the newest launch was decided.")
     running_time: Time | None = Field(None, description="When the newest launch's pod began to run.")
     launch_outcome: str | None = Field(None, description="How the newest launch ended; absent while it lives.")
+    launch_end_message: str = Field("", description="How the newest launch ended, in words.")
     launch_end_time: Time | None = Field(None, description="When the newest launch was seen to have ended.")
     quick_ends: int = Field(0, description="Launches in a row that ended within a minute; sets the back-off.")
     queued_seconds: int = Field(0, description="Seconds the newest launch was held in a queue.")
@@ -343,7 +415,11 @@ class TrainingRunStatus(OpenModel):
     reruns: int = Field(0, description="How often spec.rerun was changed; names the checkpoint folder.")
     crashes: int = Field(0, description="Crashes in this rerun.")
     launch_crashes: int = Field(0, description="Crashes of the newest launch, counted in `crashes` already.")
+    last_crash: str = Field("", description="What the last crash was, in words.")
     disruptions: int = Field(0, description="Launches lost to the cluster, not to the training.")
+    node_failures: tuple[NodeFailures, ...] = Field(
+        default=(), description="Nodes that failed launches of this rerun, the last eight."
+    )
     heals: int = Field(0, description="Corrections in this rerun.")
     attempts: tuple[Attempt, ...] = Field(default=(), description="The last ten plans.")
     decisions: tuple[Decision, ...] = Field(

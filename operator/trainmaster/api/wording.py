@@ -8,7 +8,14 @@ from typing import Any, Final
 
 from pydantic_core import ErrorDetails
 
-from trainmaster.api.trainingrun import CLAIM_PATTERN, NAME_PATTERN, SOURCE_PATTERN
+from trainmaster.api.trainingrun import (
+    CLAIM_PATTERN,
+    IMAGE_PATTERN,
+    MEMORY_PATTERN,
+    NAME_PATTERN,
+    RESOURCE_PATTERN,
+    SOURCE_PATTERN,
+)
 
 NEAR_ENOUGH: Final = 0.6
 """Similarity (difflib's ratio) from which a name counts as a misspelling: one slip in three letters is 0.67."""
@@ -19,6 +26,12 @@ _PATTERNS: Final = {
         "letters, digits, `.`, `_` and `-` in each part; other sources have no code in this version",
     ),
     CLAIM_PATTERN: ("must look like pvc://CLAIM or pvc://CLAIM/PATH", "the claim's name is in lower case"),
+    IMAGE_PATTERN: (
+        "must be the name of an image",
+        "for example python:3.11-slim, or registry.example/team/image@sha256:...",
+    ),
+    MEMORY_PATTERN: ("must be a number of bytes with a unit", "for example 16Gi or 512Mi"),
+    RESOURCE_PATTERN: ("must be the name of a resource, with its domain", "for example nvidia.com/gpu"),
     NAME_PATTERN: ("must be the name of an object", "lower case letters, digits, `-` and `.`"),
     r"^[A-Za-z_][A-Za-z0-9_]*$": (
         "must be the name of an environment variable",

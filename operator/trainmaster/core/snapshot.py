@@ -26,6 +26,18 @@ class Owner:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Told:
+    """What a cluster says about a pod: its word for it, and a sentence."""
+
+    reason: str
+    message: str = ""
+
+    def __str__(self) -> str:
+        """Both."""
+        return f"{self.reason}: {self.message}" if self.message else self.reason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ObservedJob:
     """One Job, as its adapter saw it."""
 
@@ -46,6 +58,18 @@ class ObservedJob:
     disrupted: bool = False
     """The cluster ended it: eviction, preemption, a lost node."""
     message: TerminationMessage | None = None
+    waiting: Told | None = None
+    """Why its pod does not run, where scheduler or kubelet have said so."""
+    disruption: Told | None = None
+    """How the cluster ended it, where it has said so."""
+    end_reason: str = ""
+    """The cluster's word for the end of the launcher's container, where it says more than the exit code: OOMKilled."""
+    node: str = ""
+    """Node of its newest pod."""
+    due_to_end: datetime | None = None
+    """When the last of its pods that are being deleted is to have ended: the request and the grace period."""
+    podless: bool = False
+    """It has failed, nothing says why, and its pod, which would, is not there any more."""
 
     @property
     def finished(self) -> bool:
@@ -128,6 +152,8 @@ class CreateJob:
 
     name: str
     plan: Plan
+    avoided_nodes: tuple[str, ...] = ()
+    """Names of nodes that the pod should keep away from if it can."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -125,7 +125,7 @@ def test_a_claim_that_is_named_twice_is_one() -> None:
 def test_the_rules_stand_where_conditions_are_expected_to_name_them() -> None:
     rules = manifest_of(run_of())["spec"]["podFailurePolicy"]["rules"]
 
-    assert {rule["action"] for rule in rules} == {"FailJob"}
+    assert [rule["action"] for rule in rules] == ["FailJob", "Count", "FailJob"]
     assert rules[RULE_DISRUPTED]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
     assert rules[RULE_RETRY]["onExitCodes"]["values"] == [EXIT_RETRY]
     assert rules[RULE_CONFIGURATION]["onExitCodes"]["values"] == [EXIT_CONFIGURATION]
@@ -144,18 +144,113 @@ def test_a_job_that_a_rule_ended_says_the_same_without_its_pod(
     assert (seen.exit_code, seen.disrupted) == (exit_code, disrupted)
 
 
-def test_a_namespace_of_the_restricted_standard_takes_the_pod() -> None:
-    job = manifest_of(run_of(storage={"checkpoints": "pvc://runs"}))
-    pod, container = pod_of(job), container_of(job)
+FOREIGN: Json = {"workload": "custom", "command": ["python3", "train.py"], "data": None, "image": "python:3.11-slim"}
+
+
+def foreign_run(**spec: Any) -> TrainingRun:  # noqa: ANN401 - fields of spec
+    return run_of(**(FOREIGN | spec))
+
+
+@pytest.mark.parametrize("run", [run_of(storage={"checkpoints": "pvc://runs"}), foreign_run()], ids=["own", "foreign"])
+def test_a_namespace_of_the_restricted_standard_takes_the_pod(run: TrainingRun) -> None:
+    pod = pod_of(manifest_of(run))
 
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] > 0
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert container["securityContext"]["allowPrivilegeEscalation"] is False
-    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    for container in (*pod["containers"], *pod.get("initContainers", [])):
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
     kinds = {kind for volume in pod["volumes"] for kind in volume if kind != "name"}
     assert kinds == {"projected", "emptyDir", "persistentVolumeClaim"}
-    assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(pod)
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+
+
+def test_what_a_read_only_root_lacks_is_mounted() -> None:
+    job = manifest_of(run_of())
+    mounts = {mount["mountPath"]: mount["name"] for mount in container_of(job)["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod_of(job)["volumes"]}
+    home = next(v["value"] for v in container_of(job)["env"] if v["name"] == "HOME")
+
+    for folder in ("/tmp", home):
+        assert volumes[mounts[folder]]["emptyDir"] == {}
+    assert volumes[mounts["/dev/shm"]]["emptyDir"] == {"medium": "Memory", "sizeLimit": "1Gi"}
+    larger = pod_of(manifest_of(run_of(resources={"shm": "8Gi"})))["volumes"]
+    assert {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}} in larger
+
+
+def test_memory_and_gpus_are_limits_and_cores_a_request() -> None:
+    plain = container_of(manifest_of(run_of(resources={"cpu": 3})))["resources"]
+    assert plain == {"requests": {"cpu": "3"}}
+
+    large = container_of(manifest_of(run_of(resources={"cpu": 8, "gpus": 2, "memory": "64Gi"})))["resources"]
+    assert large["limits"] == {"memory": "64Gi", "nvidia.com/gpu": "2"}
+    assert large["requests"] == {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "2"}
+
+    other = container_of(manifest_of(run_of(resources={"gpus": 1, "gpuResource": "amd.com/gpu"})))["resources"]
+    assert other["limits"] == {"amd.com/gpu": "1"}
+
+
+def test_where_the_pod_may_run_is_handed_on() -> None:
+    tolerations = [{"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 60}]
+    spec: Json = {"nodeSelector": {"pool": "gpu"}, "tolerations": tolerations, "imagePullSecrets": [{"name": "pull"}]}
+    pod = pod_of(manifest_of(run_of(**spec)))
+
+    assert {name: pod[name] for name in spec} == spec
+    assert not set(spec) & set(pod_of(manifest_of(run_of())))
+
+
+# -- foreign images ---------------------------------------------------------------------------------------------------
+
+
+def test_the_launcher_comes_into_a_foreign_image_by_an_init_container_of_the_trainer_image() -> None:
+    pod = pod_of(manifest_of(foreign_run()))
+    (bringer,), (container,) = pod["initContainers"], pod["containers"]
+
+    assert (bringer["image"], container["image"]) == (SETTINGS.image, "python:3.11-slim")
+    assert container["command"] == ["python3", "/trainmaster/launcher.pyz"]
+    assert bringer["command"] == ["cp", "/opt/trainmaster/launcher.pyz", "/trainmaster/launcher.pyz"]
+    shared = {"name": "launcher", "mountPath": "/trainmaster"}
+    assert bringer["volumeMounts"] == [shared]
+    assert shared | {"readOnly": True} in container["volumeMounts"]
+    assert {"name": "launcher", "emptyDir": {}} in pod["volumes"]
+    assert set(bringer["resources"]) == {"requests", "limits"}, "a quota takes no container that states nothing"
+    assert "env" not in bringer
+
+
+def test_a_run_of_the_trainer_image_brings_its_own_launcher() -> None:
+    pod = pod_of(manifest_of(run_of()))
+    (container,) = pod["containers"]
+
+    assert (container["image"], container["command"]) == (SETTINGS.image, ["python", "-m", "trainmaster_launcher"])
+    assert "initContainers" not in pod
+    assert "launcher" not in {volume["name"] for volume in pod["volumes"]}
+
+
+def test_the_launcher_in_a_foreign_image_is_told_the_same() -> None:
+    settings = seen_by_launcher(manifest_of(foreign_run()))
+
+    assert settings.plan.command == ("python3", "train.py")
+    assert settings.token_file == Path("/var/run/secrets/trainmaster.io/token")
+
+
+# -- nodes ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_node_to_be_avoided_is_avoided_if_there_is_another() -> None:
+    run = run_of()
+    effect = CreateJob(name="job", plan=plan_of(run), avoided_nodes=("bad-1", "bad-2"))
+    affinity = pod_of(job_manifest(run, effect, SETTINGS))["affinity"]["nodeAffinity"]
+
+    (preferred,) = affinity.pop("preferredDuringSchedulingIgnoredDuringExecution")
+    assert affinity == {}, "nothing is required: a cluster may have no other node"
+    fields = preferred["preference"]["matchFields"]
+    assert [(f["key"], f["operator"], f["values"]) for f in fields] == [
+        ("metadata.name", "NotIn", ["bad-1"]),
+        ("metadata.name", "NotIn", ["bad-2"]),
+    ]
+    assert "affinity" not in pod_of(manifest_of(run))
 
 
 def test_the_pod_holds_no_credentials_but_the_report_token() -> None:

@@ -2,12 +2,15 @@
 
 One pod, never replaced by the Job itself: whether and when training goes on is decided in status, where it can be
 read. The rules of the podFailurePolicy change nothing of that; they make the Job's condition say why it ended, and
-that outlives the pod.
+that outlives the pod. Only a suspended Job gets a second pod, when whoever suspended it lets it go.
+
+In an image of somebody else (`spec.image`) the launcher is a zipapp: an init container of the trainer image copies it
+into an emptyDir, and the image's own python3 runs it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,6 +34,21 @@ TOKEN_SECONDS: Final = 3600
 """Life of a report token; the kubelet renews it at four fifths of that."""
 NOT_ALLOWED: Final = "NotAllowed"
 """Reason of a Job that the admin file does not let us make."""
+LAUNCHER_ARCHIVE: Final = "/opt/trainmaster/launcher.pyz"
+"""Where the trainer image has the launcher as a zipapp (`scripts/build_zipapp.sh`)."""
+LAUNCHER_FOLDER: Final = "/trainmaster"
+"""Where a foreign image finds it."""
+INIT_CONTAINER: Final = "launcher"
+HOME: Final = "/home/trainmaster"
+"""A folder of its own: caches of libraries are not among a program's temporary files."""
+SHM: Final = "1Gi"
+"""Size of /dev/shm unless the run says otherwise; a container's own 64 MiB are too small for loaders with workers."""
+GPU_RESOURCE: Final = "nvidia.com/gpu"
+INIT_RESOURCES: Final = {"requests": {"cpu": "50m", "memory": "32Mi"}, "limits": {"memory": "64Mi"}}
+"""Copying some 100 KB; stated, because a namespace with a quota takes no container that states nothing."""
+AVOID_WEIGHT: Final = 100
+"""The most that a preference may weigh: only a node that could not take the pod at all counts less than an avoided
+one. A requirement would leave a run in a small cluster without any node."""
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 NOBODY: Final = 65532
 """User and group of the trainer: none that owns anything; claims are made writable for it by fsGroup."""
@@ -85,7 +103,7 @@ def job_manifest(run: TrainingRun, effect: CreateJob, settings: LaunchSettings) 
             "podFailurePolicy": {"rules": _rules()},
             "template": {
                 "metadata": {"labels": labels, "annotations": {ANNOTATION_RUN_NAME: meta.name}},
-                "spec": _pod(plan, settings) | _names(run.spec),
+                "spec": _pod(run, effect, settings) | _names(run.spec),
             },
         },
     }
@@ -110,16 +128,32 @@ def _owner(run: TrainingRun) -> Json:
 
 
 def _rules() -> list[Json]:
-    """In the order of `observed.RULE_*`."""
+    """In the order of `observed.RULE_*`.
 
-    def exit_code(code: int) -> Json:
-        return {"action": "FailJob", "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [code]}}
+    75 is counted, which ends the Job as well (backoffLimit 0): a launcher answers SIGTERM with it, and FailJob would
+    end a Job for good whose pod ends because a queue has suspended it.
+    """
+
+    def exit_code(code: int, *, action: str) -> Json:
+        return {"action": action, "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [code]}}
 
     disrupted = {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
-    return [disrupted, exit_code(EXIT_RETRY), exit_code(EXIT_CONFIGURATION)]
+    return [
+        disrupted,
+        exit_code(EXIT_RETRY, action="Count"),
+        exit_code(EXIT_CONFIGURATION, action="FailJob"),
+    ]
 
 
-def _pod(plan: Plan, settings: LaunchSettings) -> Json:
+def _pod(run: TrainingRun, effect: CreateJob, settings: LaunchSettings) -> Json:
+    plan, spec = effect.plan, run.spec
+    optional: Json = {
+        "initContainers": [_launcher_container(settings)] if spec.image else [],
+        "imagePullSecrets": [secret.to_wire() for secret in spec.image_pull_secrets],
+        "nodeSelector": dict(spec.node_selector),
+        "tolerations": [toleration.to_wire() for toleration in spec.tolerations],
+        "affinity": _avoidance(effect.avoided_nodes),
+    }
     return {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -132,31 +166,76 @@ def _pod(plan: Plan, settings: LaunchSettings) -> Json:
             "fsGroup": NOBODY,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(plan, settings)],
-        "volumes": _volumes(plan),
+        "containers": [_container(run, plan, settings)],
+        "volumes": _volumes(run, plan),
+        **{name: value for name, value in optional.items() if value},
     }
 
 
-def _container(plan: Plan, settings: LaunchSettings) -> Json:
-    mounts = [{"name": f"claim-{n}", "mountPath": f"{CLAIMS}/{claim}"} for n, claim in enumerate(_claims(plan))]
+def _avoidance(nodes: Sequence[str]) -> Json:
+    """A preference for other nodes. By their names: the label kubernetes.io/hostname may say something else."""
+    if not nodes:
+        return {}
+    fields = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
+    preferred = {"weight": AVOID_WEIGHT, "preference": {"matchFields": fields}}
+    return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preferred]}}
+
+
+def _launcher_container(settings: LaunchSettings) -> Json:
+    """Brings the launcher into a pod whose image has none."""
+    return {
+        "name": INIT_CONTAINER,
+        "image": settings.image,
+        "command": ["cp", LAUNCHER_ARCHIVE, f"{LAUNCHER_FOLDER}/launcher.pyz"],
+        "resources": INIT_RESOURCES,
+        "securityContext": _restricted(),
+        "volumeMounts": [{"name": "launcher", "mountPath": LAUNCHER_FOLDER}],
+    }
+
+
+def _container(run: TrainingRun, plan: Plan, settings: LaunchSettings) -> Json:
+    claims = [{"name": f"claim-{n}", "mountPath": f"{CLAIMS}/{claim}"} for n, claim in enumerate(_claims(plan))]
+    launcher = {"name": "launcher", "mountPath": LAUNCHER_FOLDER, "readOnly": True}
+    command = (
+        ["python3", f"{LAUNCHER_FOLDER}/launcher.pyz"] if run.spec.image else ["python", "-m", "trainmaster_launcher"]
+    )
     return {
         "name": CONTAINER,
-        "image": settings.image,
-        "command": ["python", "-m", "trainmaster_launcher"],
+        "image": run.spec.image or settings.image,
+        "command": command,
         "env": [{"name": name, "value": value} for name, value in _environment(plan, settings).items()],
-        "resources": {"requests": {"cpu": str(plan.cpus)}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "resources": _resources(run),
+        "securityContext": _restricted(),
         "terminationMessagePolicy": "File",
         "volumeMounts": [
             {"name": "token", "mountPath": TOKEN_FOLDER, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
-            *mounts,
+            {"name": "home", "mountPath": HOME},
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - the pod's own
+            *([launcher] if run.spec.image else []),
+            *claims,
         ],
     }
+
+
+def _restricted() -> Json:
+    """What the Pod Security Standard `restricted` asks of a container, and a read-only root besides."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def _resources(run: TrainingRun) -> Json:
+    """Cores are a request only: a training that finds idle cores may use them. Memory and GPUs are limits as well."""
+    wanted = run.spec.resources
+    limits: Json = {}
+    if wanted.memory:
+        limits["memory"] = wanted.memory
+    if wanted.gpus:
+        limits[wanted.gpu_resource or GPU_RESOURCE] = str(wanted.gpus)
+    return {"requests": {"cpu": str(wanted.cpu), **limits}, **({"limits": limits} if limits else {})}
 
 
 def _environment(plan: Plan, settings: LaunchSettings) -> dict[str, str]:
@@ -166,21 +245,24 @@ def _environment(plan: Plan, settings: LaunchSettings) -> dict[str, str]:
         "TRAINMASTER_PLAN": wire.replace("$", "$$"),
         "TRAINMASTER_REPORT_URL": settings.report_url,
         "TRAINMASTER_TOKEN_FILE": f"{TOKEN_FOLDER}/token",
-        "HOME": "/tmp",  # noqa: S108 - the pod's own; the root is read-only
+        "HOME": HOME,
     }
-    # In the environment, so that an image needs no file for it; a Job's never changes, newer ones come in replies.
-    authorities = {"TRAINMASTER_CA": settings.ca_file, "TRAINMASTER_CA_PEM": settings.trusted()}
-    return env | {name: value for name, value in authorities.items() if value}
+    trust = {"TRAINMASTER_CA": settings.ca_file, "TRAINMASTER_CA_PEM": settings.trusted()}
+    return env | {name: value for name, value in trust.items() if value}
 
 
-def _volumes(plan: Plan) -> list[Json]:
+def _volumes(run: TrainingRun, plan: Plan) -> list[Json]:
     token = {"audience": REPORT_AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token"}
     claims = [
         {"name": f"claim-{n}", "persistentVolumeClaim": {"claimName": claim}} for n, claim in enumerate(_claims(plan))
     ]
+    shm = {"medium": "Memory", "sizeLimit": run.spec.resources.shm or SHM}
     return [
         {"name": "token", "projected": {"sources": [{"serviceAccountToken": token}]}},
         {"name": "tmp", "emptyDir": {}},
+        {"name": "home", "emptyDir": {}},
+        {"name": "shm", "emptyDir": shm},
+        *([{"name": "launcher", "emptyDir": {}}] if run.spec.image else []),
         *claims,
     ]
 
