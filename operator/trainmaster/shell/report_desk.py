@@ -16,6 +16,7 @@ from trainmaster.api.plan import PROTOCOL, Plan
 from trainmaster.api.protocol import Entry, EntryType, Reply, Report
 from trainmaster.api.trainingrun import Progress, TrackingStatus, TrainingRun
 from trainmaster.core.plan import awaits_plan, build_plan
+from trainmaster.core.run.words import crash_words
 from trainmaster.core.series import Point
 from trainmaster.core.snapshot import TrainerState
 from trainmaster.ports.clock import Clock
@@ -163,7 +164,7 @@ class ReportDesk:
             total_epochs=report.total_epochs,
             steps_per_second=current.steps_per_second if current else None,
             crashes=len(crashes),
-            last_crash=crashes[-1].lines[-1] if crashes and crashes[-1].lines else "",
+            last_crash=crash_words(crashes[-1]) if crashes else "",
             checkpoint=checkpoints[-1] if checkpoints else None,
             applied={e.directive: e.step or 0 for e in entries if e.type == EntryType.APPLIED and e.directive},
             verdict=verdicts[-1] if verdicts else None,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from trainmaster.api.conditions import DecisionKind, DecisionState, Phase, Reason
+from trainmaster.api.conditions import Condition, DecisionKind, DecisionState, Phase, Reason
 from trainmaster.api.trainingrun import Decision, Progress, TrainingRunStatus
 from trainmaster.core.run.changes import QUIET_WRITE_SECONDS, write_due
 
@@ -46,6 +46,20 @@ def state(word: str, **changes: object) -> tuple[Decision, ...]:
 )
 def test_a_change_is_written_when_it_is_due(changes: dict[str, object], due: datetime | None) -> None:
     assert write_due(STATUS, STATUS.model_copy(update=changes), last_write=LAST, now=NOW) == due
+
+
+def condition(reason: str, message: str) -> Condition:
+    return Condition(type="Ready", status="False", reason=reason, message=message, last_transition_time=NOW)
+
+
+def test_other_words_for_the_same_reason_can_wait() -> None:
+    """A scheduler that counts nodes in its message changes it with every node that comes."""
+    before = STATUS.model_copy(update={"conditions": (condition("Unschedulable", "0/9 nodes are available"),)})
+    words = before.model_copy(update={"conditions": (condition("Unschedulable", "0/10 nodes are available"),)})
+    reason = before.model_copy(update={"conditions": (condition("Starting", "0/9 nodes are available"),)})
+
+    assert write_due(before, words, last_write=LAST, now=NOW) == QUIET
+    assert write_due(before, reason, last_write=LAST, now=NOW) == NOW
 
 
 def test_what_was_due_before_is_due_now() -> None:

@@ -32,7 +32,7 @@ from trainmaster.adapters.kubernetes.observed import (
 )
 from trainmaster.api.conditions import EXIT_CONFIGURATION, EXIT_CRASHED, EXIT_OK, EXIT_RETRY
 from trainmaster.api.labels import job_name
-from trainmaster.core.snapshot import ObservedJob
+from trainmaster.core.snapshot import ObservedJob, Told
 
 Json = dict[str, Any]
 SINCE, END = datetime.fromisoformat(STARTED), datetime.fromisoformat(ENDED)
@@ -42,6 +42,24 @@ PENDING = ObservedJob(name=job_name("market", uid=UID, launch=1), uid=JOB_UID, r
 COMPLETE = replace(PENDING, state="Complete", ended_at=END, exit_code=EXIT_OK)
 FAILED = replace(PENDING, state="Failed", ended_at=END)
 ANOTHERS = {"apiVersion": "v1", "kind": "ReplicaSet", "name": "x", "uid": "x", "controller": True}
+
+UNSCHEDULABLE = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "Unschedulable",
+    "message": "0/1 nodes are available",
+}
+NO_IMAGE = {"reason": "ErrImagePull", "message": "not found"}
+PRESSED = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": "evicted"}
+FIRST_FAILED = {"terminated": {"exitCode": 1, "reason": "Error"}}
+
+
+def with_status(pod: Json, **status: Any) -> Json:  # noqa: ANN401 - any JSON
+    return pod | {"status": pod["status"] | status}
+
+
+def on_node(pod: Json) -> Json:
+    return pod | {"spec": {"nodeName": "n1"}}
 
 
 def observe(job: Json, *pods: Json) -> ObservedJob:
@@ -55,8 +73,32 @@ LIVING = [
     pytest.param(
         job_json(status={"active": 1}),
         [pod_json(state={"waiting": {"reason": "ImagePullBackOff"}})],
-        replace(PENDING, live_pods=1),
+        replace(PENDING, live_pods=1, waiting=Told(reason="ImagePullBackOff")),
         id="its image cannot be pulled",
+    ),
+    pytest.param(
+        job_json(status={"active": 1}),
+        [pod_json(state={"waiting": {"reason": "ContainerCreating"}})],
+        replace(PENDING, live_pods=1),
+        id="its container is being made",
+    ),
+    pytest.param(
+        job_json(status={"active": 1}),
+        [with_status(pod_json(), conditions=[UNSCHEDULABLE])],
+        replace(PENDING, live_pods=1, waiting=Told(reason="Unschedulable", message="0/1 nodes are available")),
+        id="no node takes it",
+    ),
+    pytest.param(
+        job_json(status={"active": 1}),
+        [with_status(pod_json(), initContainerStatuses=[{"name": "launcher", "state": {"waiting": NO_IMAGE}}])],
+        replace(PENDING, live_pods=1, waiting=Told(reason="ErrImagePull", message="not found")),
+        id="the launcher's image cannot be pulled",
+    ),
+    pytest.param(
+        job_json(spec={"suspend": True}),
+        [with_status(pod_json(), conditions=[UNSCHEDULABLE])],
+        replace(PENDING, state="Suspended", live_pods=1),
+        id="why a pod of a suspended Job waited is past",
     ),
     pytest.param(
         job_json(status={"active": 1, "ready": 1}),
@@ -67,7 +109,7 @@ LIVING = [
     pytest.param(
         job_json(status={"active": 1, "terminating": 1}),
         [running_pod(deletionTimestamp=ENDED), pod_json(uid="second", version=2)],
-        replace(PENDING, state="Running", live_pods=2, running_since=SINCE),
+        replace(PENDING, state="Running", live_pods=2, running_since=SINCE, due_to_end=END),
         id="two pods, one ending",
     ),
     pytest.param(
@@ -81,13 +123,13 @@ LIVING = [
     pytest.param(
         job_json(spec={"suspend": True}, status={"terminating": 1}),
         [running_pod(deletionTimestamp=ENDED)],
-        replace(PENDING, state="Suspended", live_pods=1, running_since=SINCE),
+        replace(PENDING, state="Suspended", live_pods=1, running_since=SINCE, due_to_end=END),
         id="suspended, its pod still ends",
     ),
     pytest.param(
         job_json(deletionTimestamp=ENDED, status={"terminating": 1}),
         [running_pod(deletionTimestamp=ENDED)],
-        replace(PENDING, state="Running", deleting=True, live_pods=1, running_since=SINCE),
+        replace(PENDING, state="Running", deleting=True, live_pods=1, running_since=SINCE, due_to_end=END),
         id="deleted, its pod still ends",
     ),
     pytest.param(
@@ -126,7 +168,10 @@ ENDINGS = [
         id="crashed",
     ),
     pytest.param(
-        ended_job("Failed", message="Job has reached the specified backoff limit"), [], FAILED, id="crashed, pod gone"
+        ended_job("Failed", message="Job has reached the specified backoff limit"),
+        [],
+        replace(FAILED, podless=True),
+        id="failed, pod gone: nothing says why",
     ),
     pytest.param(
         failed_by_rule(RULE_RETRY),
@@ -146,13 +191,55 @@ ENDINGS = [
     pytest.param(
         ended_job("Failed"),
         [ended_pod(137, disrupted=True)],
-        replace(FAILED, running_since=SINCE, exit_code=137, disrupted=True),
+        replace(FAILED, running_since=SINCE, exit_code=137, disrupted=True, disruption=Told(reason="DisruptionTarget")),
         id="evicted",
+    ),
+    pytest.param(
+        ended_job("Failed"),
+        [with_status(ended_pod(137), conditions=[PRESSED], message="The node was low on resource: memory")],
+        replace(
+            FAILED,
+            running_since=SINCE,
+            exit_code=137,
+            disrupted=True,
+            disruption=Told(reason="TerminationByKubelet", message="The node was low on resource: memory"),
+        ),
+        id="evicted by a kubelet that needs memory",
+    ),
+    pytest.param(
+        ended_job("Failed"),
+        [with_status(ended_pod(75), conditions=[PRESSED | {"status": "False"}])],
+        replace(FAILED, running_since=SINCE, exit_code=75),
+        id="was to be disrupted, and was not",
+    ),
+    pytest.param(
+        ended_job("Failed"),
+        [on_node(with_status(pod_json(phase="Failed"), reason="UnexpectedAdmissionError", message="no GPU left"))],
+        replace(
+            FAILED,
+            disrupted=True,
+            disruption=Told(reason="UnexpectedAdmissionError", message="no GPU left"),
+            end_reason="UnexpectedAdmissionError",
+            node="n1",
+        ),
+        id="its node did not take it",
+    ),
+    pytest.param(
+        ended_job("Failed"),
+        [on_node(pod_json(phase="Failed", state={"terminated": {"exitCode": 137, "reason": "OOMKilled"}}))],
+        replace(FAILED, exit_code=137, end_reason="OOMKilled", node="n1"),
+        id="killed for memory",
+    ),
+    pytest.param(
+        ended_job("Failed"),
+        [with_status(pod_json(phase="Failed"), initContainerStatuses=[{"name": "launcher", "state": FIRST_FAILED}])],
+        replace(FAILED, end_reason="init container launcher ended with exit code 1"),
+        id="the launcher could not be copied",
     ),
     pytest.param(
         failed_by_rule(RULE_DISRUPTED),
         [running_pod(deletionTimestamp=ENDED)],
-        replace(FAILED, running_since=SINCE, live_pods=1, disrupted=True),
+        replace(FAILED, running_since=SINCE, live_pods=1, disrupted=True, due_to_end=END),
         id="its node is lost, its pod lingers",
     ),
     pytest.param(

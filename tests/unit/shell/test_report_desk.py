@@ -12,6 +12,7 @@ from trainmaster.adapters.series.memory import MemorySeriesStore
 from trainmaster.api.plan import Plan
 from trainmaster.api.protocol import CheckpointManifest, Crash, Entry, EntryType, Report, Verdict
 from trainmaster.api.trainingrun import PlannedDirective, Progress, TrackingStatus, TrainingRun
+from trainmaster.core.run.words import crash_words
 from trainmaster.core.snapshot import TrainerState
 from trainmaster.ports.identity import LaunchIdentity
 from trainmaster.ports.series import SeriesWriteError
@@ -201,7 +202,7 @@ def test_the_state_is_the_newest_report_and_all_entries() -> None:
         total_steps=100,
         total_epochs=10,
         crashes=1,
-        last_crash="last words",
+        last_crash=crash_words(crash),
         checkpoint=checkpoint_at(20),
         applied={"d1": 12},
     )

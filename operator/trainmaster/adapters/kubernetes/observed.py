@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from trainmaster.adapters.kubernetes.pod_words import disruption, end_reason, waiting
 from trainmaster.api.conditions import EXIT_CONFIGURATION, EXIT_OK, EXIT_RETRY
 from trainmaster.api.labels import ANNOTATION_RUN_NAME, API_VERSION, LABEL_LAUNCH, LABEL_RUN_UID
 from trainmaster.api.protocol import TerminationMessage
-from trainmaster.core.snapshot import JobState, ObservedJob
+from trainmaster.core.snapshot import JobState, ObservedJob, Told
 
 Json = dict[str, Any]
 
@@ -68,6 +69,12 @@ class PodFacts:
     running_since: datetime | None
     exit_code: int | None
     message: TerminationMessage | None
+    node: str
+    waiting: Told | None
+    disruption: Told | None
+    end_reason: str
+    due_to_end: datetime | None
+    """Of one that is being deleted: the request and the grace period."""
 
 
 def job_facts(job: Json) -> JobFacts:
@@ -101,6 +108,7 @@ def pod_facts(pod: Json) -> PodFacts:
     state: Json = (containers.get(CONTAINER) or {}).get("state") or {}
     ended: Json = state.get("terminated") or {}
     started = (state.get("running") or ended).get("startedAt")
+    deleted = meta.get("deletionTimestamp")
     return PodFacts(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -112,13 +120,16 @@ def pod_facts(pod: Json) -> PodFacts:
         run_name=(meta.get("annotations") or {}).get(ANNOTATION_RUN_NAME, ""),
         launch=_launch(meta),
         ended=status.get("phase") in ENDED_PHASES,
-        deleting="deletionTimestamp" in meta,
-        disrupted=any(
-            c["type"] == "DisruptionTarget" and c["status"] == "True" for c in status.get("conditions") or []
-        ),
+        deleting=bool(deleted),
+        disrupted=disruption(status) is not None,
         running_since=datetime.fromisoformat(started) if started else None,
         exit_code=ended.get("exitCode"),
         message=_message(ended.get("message")),
+        node=(pod.get("spec") or {}).get("nodeName") or "",
+        waiting=waiting(status),
+        disruption=disruption(status),
+        end_reason=end_reason(status, CONTAINER),
+        due_to_end=datetime.fromisoformat(deleted) if deleted else None,
     )
 
 
@@ -127,21 +138,29 @@ def observe_job(job: JobFacts, pods: Sequence[PodFacts]) -> ObservedJob:
     own = [pod for pod in pods if pod.job_uid == job.uid]
     last = max(own, key=lambda pod: pod.version, default=None)
     starts = [pod.running_since for pod in own if pod.running_since is not None]
-    live = sum(not pod.ended for pod in own)
+    living = [pod for pod in own if not pod.ended]
+    state = _state(job, running=any(pod.running_since is not None for pod in living))
+    held = (pod.waiting for pod in living if pod.waiting is not None)
     return ObservedJob(
         name=job.name,
         uid=job.uid,
         run_uid=job.run_uid,
         launch=job.launch,
-        state=_state(job, running=any(pod.running_since is not None and not pod.ended for pod in own)),
+        state=state,
         deleting=job.deleting,
         # The Job's own count covers pods that the watch has not shown yet; of an ended Job it is past.
-        live_pods=live if job.ended else max(live, job.active_pods),
+        live_pods=len(living) if job.ended else max(len(living), job.active_pods),
         running_since=min(starts, default=None),
         ended_at=job.ended_at,
         exit_code=_exit_code(job, last),
         disrupted=job.rule == RULE_DISRUPTED or any(pod.disrupted for pod in own),
         message=last.message if last else None,
+        waiting=next(held, None) if state == "Pending" else None,
+        disruption=next((pod.disruption for pod in own if pod.disruption is not None), None),
+        end_reason=last.end_reason if last else "",
+        node=last.node if last else "",
+        due_to_end=max((pod.due_to_end for pod in living if pod.due_to_end is not None), default=None),
+        podless=job.ended == "Failed" and job.rule is None and not own,
     )
 
 

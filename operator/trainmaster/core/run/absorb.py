@@ -12,6 +12,7 @@ from trainmaster.core.journal import open_decisions, settle
 from trainmaster.core.plan import awaits_plan
 from trainmaster.core.run.deadlines import seconds_between
 from trainmaster.core.run.records import settle_records
+from trainmaster.core.run.words import cut
 from trainmaster.core.snapshot import ObservedJob, Snapshot, TrainerState
 
 
@@ -43,6 +44,7 @@ def new_launch(number: int, now: datetime) -> dict[str, object]:
         "launch": number,
         "launch_time": now,
         "launch_outcome": None,
+        "launch_end_message": "",
         "launch_crashes": 0,
         "running_time": None,
         "queued_seconds": 0,
@@ -196,12 +198,14 @@ def _mark_applied(decision: Decision, trainer: TrainerState) -> Decision:
 
 def _crashes(job: ObservedJob | None, trainer: TrainerState | None, status: TrainingRunStatus) -> TrainingRunStatus:
     """Crashes of the newest launch, counted once however often they are told."""
-    told = [status.launch_crashes]
+    told = [(status.launch_crashes, status.last_crash)]
     if trainer is not None and trainer.launch == status.launch:
-        told.append(trainer.crashes)
+        told.append((trainer.crashes, trainer.last_crash))
     if job is not None and job.message is not None and job.message.launch == status.launch:
-        told.append(job.message.crashes)
-    more = max(told) - status.launch_crashes
+        told.append((job.message.crashes, cut(job.message.verdict.message)))
+    # Of equal counts the first: a report has more to say of a crash than the verdict that follows it.
+    newest, words = max(told, key=lambda each: each[0])
+    more = newest - status.launch_crashes
     if not more:
         return status
-    return status.model_copy(update={"crashes": status.crashes + more, "launch_crashes": max(told)})
+    return status.model_copy(update={"crashes": status.crashes + more, "launch_crashes": newest, "last_crash": words})

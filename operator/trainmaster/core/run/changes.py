@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from trainmaster.api.conditions import Condition
 from trainmaster.api.trainingrun import TrainingRunStatus
 
 QUIET_WRITE_SECONDS = 10
@@ -24,6 +25,13 @@ def write_due(
     return max(now, last_write + timedelta(seconds=QUIET_WRITE_SECONDS))
 
 
+def _without_words(status: TrainingRunStatus) -> list[Condition]:
+    """Its conditions without their sentences: a scheduler that counts nodes changes those with each node that comes."""
+    return [condition.model_copy(update={"message": ""}) for condition in status.conditions]
+
+
 def _changed(before: TrainingRunStatus, after: TrainingRunStatus) -> set[str]:
     changed = {name for name in TrainingRunStatus.model_fields if getattr(before, name) != getattr(after, name)}
+    if _without_words(before) == _without_words(after):
+        changed -= {"conditions"}
     return changed if before.model_extra == after.model_extra else changed | {"model_extra"}

@@ -12,19 +12,23 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from trainmaster.api.conditions import EXIT_CRASHED, DecisionKind, DecisionState, Phase, Reason
+from trainmaster.api.conditions import DecisionKind, DecisionState, Phase, Reason
 from trainmaster.api.labels import job_name
 from trainmaster.api.trainingrun import Attempt, Decision, TrainingRunStatus
 from trainmaster.core.journal import KEPT_ATTEMPTS, close_attempt, decision_id, open_decisions, record, settle
 from trainmaster.core.plan import awaits_plan, first_plan, without_content
 from trainmaster.core.run.absorb import current_job, new_launch
+from trainmaster.core.run.account import FINAL_ORDERS, charge, has_told, is_repeated, ordered_end, ordered_ending
 from trainmaster.core.run.deadlines import backs_off, exceeded, expiry, is_quick, seconds_between
-from trainmaster.core.run.outcome import Ending, classify, verdict_of
+from trainmaster.core.run.nodes import avoided, note_failure, remembered
+from trainmaster.core.run.outcome import Ending, classify
 from trainmaster.core.run.records import asks_for_earlier, decide_record, taken_over
 from trainmaster.core.run.standing import Standing, terminal_standing
-from trainmaster.core.snapshot import ObservedJob, Snapshot, TrainerState
+from trainmaster.core.run.waiting import is_hopeless, lost_standing, steady, waiting_standing
+from trainmaster.core.run.words import cut
+from trainmaster.core.snapshot import ObservedJob, Snapshot, Told
 
-DEADLINES = frozenset({Reason.ACTIVE_DEADLINE_EXCEEDED, Reason.SCHEDULING_DEADLINE_EXCEEDED})
+QUEUED = "the Job is suspended by somebody else, such as a queue: its pod starts when the Job's spec.suspend is false"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +69,7 @@ def _steer_living(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) 
     if job is None and not open_decisions(status, DecisionKind.LAUNCH):
         return _vanished(snapshot, status, now)
     reason = _why_end(snapshot, status, now)
-    course = Course(status=status, standing=_living_standing(snapshot, status, job=job, ending=reason))
+    course = Course(status=status, standing=_living_standing(snapshot, status, job=job, ending=reason, now=now))
     # A Job that has ended already needs no order to end: only its pods are waited for, and what it did is its own.
     over = job is not None and job.state in {"Complete", "Failed"}
     if reason is not None and not over and not _is_ending(status):
@@ -83,7 +87,9 @@ def _end_launch(snapshot: Snapshot, course: Course, *, job: ObservedJob | None, 
         return replace(course, look_live=True)
     if job is None:
         return _withdraw(snapshot, course.status, reason=reason, now=now)
-    return replace(course, status=_record(course.status, DecisionKind.END_LAUNCH, reason=reason, now=now))
+    words = cut(waiting_standing(job).message) if reason in FINAL_ORDERS and job.state == "Pending" else ""
+    status = _record(course.status, DecisionKind.END_LAUNCH, reason=reason, now=now, evidence=words)
+    return replace(course, status=status)
 
 
 def _why_end(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> str | None:
@@ -94,25 +100,30 @@ def _why_end(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> st
         return Reason.SUSPEND_REQUESTED
     if owner is not None and (owner.suspended or owner.deleting):
         return Reason.OWNER_SUSPENDED
+    if is_hopeless(current_job(snapshot, status)):
+        return Reason.INVALID_CONFIGURATION
     return exceeded(run, status, now)
 
 
 def _living_standing(
-    snapshot: Snapshot, status: TrainingRunStatus, *, job: ObservedJob | None, ending: str | None
+    snapshot: Snapshot, status: TrainingRunStatus, *, job: ObservedJob | None, ending: str | None, now: datetime
 ) -> Standing:
     if job is None and _name(snapshot, status.launch) in snapshot.foreign_names:
         message = "a Job of another owner has the name that this launch needs; rename the run"
         return Standing(phase=Phase.PENDING, reason=Reason.NAME_CONFLICT, message=message)
-    return _refused(snapshot, _going_on(job, ending=ending), _name(snapshot, status.launch))
+    standing = steady(_going_on(job, ending=ending, now=now), status, job)
+    return _refused(snapshot, standing, _name(snapshot, status.launch))
 
 
-def _going_on(job: ObservedJob | None, *, ending: str | None) -> Standing:
+def _going_on(job: ObservedJob | None, *, ending: str | None, now: datetime) -> Standing:
+    lost = lost_standing(job, now)
+    if lost is not None:
+        return lost
     if job is None or job.state in {"Pending", "Complete", "Failed"}:
-        return Standing(
-            phase=Phase.PENDING, reason=ending or Reason.STARTING, message="the launch's pod is not running yet"
-        )
+        waiting = waiting_standing(job)
+        return replace(waiting, reason=ending) if ending else waiting
     if job.state == "Suspended":
-        return Standing(phase=Phase.QUEUED, reason=ending or Reason.JOB_QUEUED, message="the Job waits in a queue")
+        return Standing(phase=Phase.QUEUED, reason=ending or Reason.JOB_QUEUED, message=QUEUED)
     return Standing(phase=Phase.RUNNING, reason=ending or Reason.RUNNING, message="training")
 
 
@@ -136,7 +147,13 @@ def _vanished(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> C
     if status.launch in snapshot.stray_pods:
         return Course(status=status, standing=waiting)
     ghost = ObservedJob(
-        name="", uid="", run_uid=snapshot.run.metadata.uid, launch=status.launch, state="Failed", disrupted=True
+        name="",
+        uid="",
+        run_uid=snapshot.run.metadata.uid,
+        launch=status.launch,
+        state="Failed",
+        disrupted=True,
+        disruption=Told(reason=Reason.JOB_VANISHED, message="somebody deleted its Job"),
     )
     return _account(snapshot, status, job=ghost, now=now)
 
@@ -146,7 +163,7 @@ def _withdraw(snapshot: Snapshot, status: TrainingRunStatus, *, reason: str, now
     ids = frozenset(d.id for d in open_decisions(status, DecisionKind.LAUNCH))
     status = settle(status, ids=ids, state=DecisionState.VOID)
     status = status.model_copy(update={"launch_outcome": reason, "launch_end_time": now})
-    return _after(snapshot, status, ending=_ordered_ending(reason), now=now)
+    return _after(snapshot, status, ending=ordered_ending(reason, words=""), now=now)
 
 
 # -- a launch that has ended -----------------------------------------------------------------------------------------
@@ -154,51 +171,27 @@ def _withdraw(snapshot: Snapshot, status: TrainingRunStatus, *, reason: str, now
 
 def _account(snapshot: Snapshot, status: TrainingRunStatus, *, job: ObservedJob, now: datetime) -> Course:
     """Take the ending of a launch into status, once, and go on from there."""
-    ending = classify(job, snapshot.trainer)
-    charge = _charge(status, ending, told=_has_told(job, snapshot.trainer))
-    ordered = _ordered_end(status)
+    if job.podless and not snapshot.live:
+        # That its pod is not seen may be this cache's lag: only the server proves that it is gone.
+        waiting = Standing(phase=Phase.PENDING, reason=Reason.WAITING_FOR_PODS, message="the launch has ended")
+        return Course(status=status, standing=waiting, look_live=True)
+    ending, told = classify(job, snapshot.trainer), has_told(job, snapshot.trainer)
+    charged = charge(status, ending, told=told)
+    ordered = ordered_end(status)
     if ordered is not None and ending.kind in {"Disrupted", "Crashed"}:
-        ending, charge = _ordered_ending(ordered), {}
+        ending, charged = ordered_ending(ordered.reason, words=ordered.evidence), {}
     ended_at = min(job.ended_at or now, now)
     quick = is_quick(status, ended_at) and ordered is None
     update: dict[str, object] = {
         "active_seconds": status.active_seconds + seconds_between(status.running_time, ended_at),
         "launch_end_time": now,
         "launch_outcome": ending.reason,
+        "launch_end_message": cut(ending.message),
         "quick_ends": status.quick_ends + 1 if quick else 0,
         "queued_since": None,
+        "node_failures": note_failure(snapshot.run, status, job=job, ending=ending, told=told, now=now),
     }
-    return _after(snapshot, status.model_copy(update=update | charge), ending=ending, now=now)
-
-
-def _ordered_end(status: TrainingRunStatus) -> str | None:
-    """The reason for which we ended this launch ourselves, if we did."""
-    ends = [d for d in status.decisions if d.kind == DecisionKind.END_LAUNCH and d.launch == status.launch]
-    return ends[-1].reason if ends else None
-
-
-def _ordered_ending(reason: str) -> Ending:
-    if reason in DEADLINES:
-        return Ending(kind="Failed", reason=reason, message="the run was ended at its deadline")
-    return Ending(kind="Disrupted", reason=reason)
-
-
-def _has_told(job: ObservedJob, trainer: TrainerState | None) -> bool:
-    """Whether the launcher had its last word, heard or not: only then does it end with exit code 1."""
-    return verdict_of(job, trainer) is not None or job.exit_code == EXIT_CRASHED
-
-
-def _charge(status: TrainingRunStatus, ending: Ending, *, told: bool) -> dict[str, object]:
-    """Who pays for an ending: the user's crash budget, the cluster, or nobody.
-
-    A launcher that had its last word has told each of its crashes; one that died itself is one more. No launch crashes
-    for nothing: one that told none is one, else a launcher that miscounts would be launched for ever.
-    """
-    if ending.kind == "Disrupted":
-        return {"disruptions": status.disruptions + 1}
-    if ending.kind == "Crashed" and not (told and status.launch_crashes):
-        return {"crashes": status.crashes + 1, "launch_crashes": status.launch_crashes + 1}
-    return {}
+    return _after(snapshot, status.model_copy(update=update | charged), ending=ending, now=now)
 
 
 def _after(snapshot: Snapshot, status: TrainingRunStatus, *, ending: Ending, now: datetime) -> Course:
@@ -209,6 +202,9 @@ def _after(snapshot: Snapshot, status: TrainingRunStatus, *, ending: Ending, now
         message = f"{status.crashes} crashes, {budget} allowed; the last one: {ending.message}"
         exhausted = Ending(kind="Failed", reason=Reason.CRASH_BUDGET_EXHAUSTED, message=message)
         return _finish(snapshot, status, ending=exhausted, now=now)
+    if ending.reason == Reason.OUT_OF_MEMORY and is_repeated(status, ending.reason):
+        message = f"twice, and no step further: {ending.message}"
+        return _finish(snapshot, status, ending=replace(ending, kind="Failed", message=message), now=now)
     return steer(snapshot, status, now)
 
 
@@ -313,12 +309,16 @@ def _launch(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> Cou
         plan = first_plan(snapshot.run, generation=_next_generation(snapshot, status))
     except ValidationError as error:
         return _finish(snapshot, status, ending=_invalid(error), now=now)
-    update = new_launch(number, now)
+    words = status.launch_end_message
+    update = new_launch(number, now) | {"node_failures": remembered(status.node_failures, now)}
     if status.plan is None or awaits_plan(status):
         attempt = Attempt(number=plan.generation, cause=cause, start_time=now, launch=number)
         update |= {"plan": plan, "attempts": (*status.attempts, attempt)[-KEPT_ATTEMPTS:]}
-    status = _record(status.model_copy(update=update), DecisionKind.LAUNCH, reason=cause, now=now)
-    return Course(status=status, standing=_living_standing(snapshot, status, job=None, ending=None))
+    status = status.model_copy(update=update)
+    shunned = avoided(status)
+    words = "; ".join(part for part in (words, f"avoids {', '.join(shunned)}" if shunned else "") if part)
+    status = _record(status, DecisionKind.LAUNCH, reason=cause, now=now, evidence=cut(words))
+    return Course(status=status, standing=_living_standing(snapshot, status, job=None, ending=None, now=now))
 
 
 def _next_generation(snapshot: Snapshot, status: TrainingRunStatus) -> int:
@@ -347,7 +347,13 @@ def _launch_cause(status: TrainingRunStatus) -> str:
 
 
 def _record(
-    status: TrainingRunStatus, kind: str, *, reason: str, now: datetime, launch: int | None = None
+    status: TrainingRunStatus,
+    kind: str,
+    *,
+    reason: str,
+    now: datetime,
+    launch: int | None = None,
+    evidence: str = "",
 ) -> TrainingRunStatus:
     launch = status.launch if launch is None else launch
     generation = status.plan.generation if status.plan else 1
@@ -360,5 +366,6 @@ def _record(
         launch=launch,
         generation=generation,
         observed_step=status.progress.step if status.progress else None,
+        evidence=evidence,
     )
     return record(status, decision)

@@ -7,12 +7,13 @@ from datetime import datetime
 from trainmaster.api.conditions import Phase, Reason
 from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
 from trainmaster.core.recovery.policy import heal
-from trainmaster.core.run.absorb import absorb, is_unproven
+from trainmaster.core.run.absorb import absorb, current_job, is_unproven
 from trainmaster.core.run.course import steer
 from trainmaster.core.run.deadlines import expiry, next_deadline, not_before
 from trainmaster.core.run.effects import effects_of
 from trainmaster.core.run.events import events_of
 from trainmaster.core.run.standing import with_standing
+from trainmaster.core.run.waiting import lost_at
 from trainmaster.core.snapshot import Result, Snapshot
 
 
@@ -55,5 +56,5 @@ def _wake_at(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> da
         moments.append(not_before(status) if status.phase == Phase.PENDING else None)
     elif status.launch:
         deadline = next_deadline(snapshot.run, status)
-        moments.append(deadline[0] if deadline else None)
+        moments += [deadline[0] if deadline else None, lost_at(current_job(snapshot, status))]
     return min((moment for moment in moments if moment is not None and moment > now), default=None)

@@ -12,6 +12,7 @@ from trainmaster.api.labels import job_name
 from trainmaster.api.trainingrun import Decision, TrainingRunStatus
 from trainmaster.core.journal import is_open
 from trainmaster.core.plan import build_plan
+from trainmaster.core.run.nodes import avoided
 from trainmaster.core.snapshot import CreateJob, DeleteJob, Effect, ObservedJob, Snapshot, WriteRecord
 
 
@@ -45,7 +46,7 @@ def _creation(snapshot: Snapshot, decision: Decision) -> list[Effect]:
     others_live = snapshot.stray_pods or any(not job.finished for job in snapshot.own_jobs)
     if others_live or name in snapshot.foreign_names:
         return []
-    return [CreateJob(name=name, plan=build_plan(run, run.status))]
+    return [CreateJob(name=name, plan=build_plan(run, run.status), avoided_nodes=avoided(run.status))]
 
 
 def _deletions(jobs: Iterable[ObservedJob]) -> list[Effect]:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from trainmaster.api.conditions import READY, DecisionKind, DecisionState, Phase, Reason
 from trainmaster.api.trainingrun import Decision, TrainingRunStatus
 from trainmaster.core.run.standing import Standing
 from trainmaster.core.snapshot import Event
+
+TROUBLES: Final = frozenset(
+    {
+        Reason.CONTAINER_NOT_STARTED,
+        Reason.IMAGE_PULL_FAILED,
+        Reason.JOB_REFUSED,
+        Reason.NODE_LOST,
+        Reason.UNSCHEDULABLE,
+    }
+)
+"""Reasons of a standing that are told when they begin: the run waits, and a person may be able to help."""
 
 
 def events_of(before: TrainingRunStatus, after: TrainingRunStatus, standing: Standing) -> tuple[Event, ...]:
@@ -20,10 +31,11 @@ def events_of(before: TrainingRunStatus, after: TrainingRunStatus, standing: Sta
         bad = after.phase in {Phase.FAILED, Phase.UNKNOWN}
         kind: Literal["Normal", "Warning"] = "Warning" if bad else "Normal"
         events.append(Event(type=kind, reason=standing.reason, message=standing.message or after.phase))
-    if standing.reason == Reason.JOB_REFUSED and not _stands(before, Reason.JOB_REFUSED):
+    if standing.reason in TROUBLES and not _stands(before, standing.reason):
         events.append(Event(type="Warning", reason=standing.reason, message=standing.message))
     if after.crashes > before.crashes:
-        message = f"crash {after.crashes} of this rerun"
+        which = f"crash {after.crashes} of this rerun"
+        message = f"{which}: {after.last_crash}" if after.last_crash else which
         events.append(Event(type="Warning", reason=Reason.CRASHED, message=message))
     return tuple(events)
 

@@ -8,12 +8,15 @@ from typing import Literal
 
 from trainmaster.api.conditions import EXIT_CONFIGURATION, EXIT_RETRY, Outcome, Reason
 from trainmaster.api.protocol import Verdict
+from trainmaster.core.run.words import cut, memory_words, taken_words, unsaid_words
 from trainmaster.core.snapshot import ObservedJob, TrainerState
 
 PERMANENT = frozenset({Reason.INVALID_CONFIGURATION, Reason.REPEATED_CRASH})
 """Reasons of a Failed verdict that a new launch would only repeat."""
 REASON_PATTERN = "[A-Z][A-Za-z0-9]{0,63}"
 """CamelCase, as conditions want it."""
+OOM_KILLED = "OOMKilled"
+"""The kubelet's word for a container that was killed because memory ran out."""
 _SUCCESSES: dict[str | None, str] = {
     Outcome.COMPLETED: Reason.COMPLETED,
     Outcome.STOPPED_EARLY: Reason.STOPPED_EARLY,
@@ -34,22 +37,37 @@ def classify(job: ObservedJob, trainer: TrainerState | None) -> Ending:
 
     The launcher's verdict decides, whether it came by termination message or by report. Without one a completed Job is
     `Unknown`, never a success; a failed one is permanent with exit code 78, a disruption when the cluster ended it or
-    its exit code asks for a new pod, else a crash.
+    its pod is gone, or when its exit code asks for a new pod, else a crash: of memory, if the cluster says so.
     """
     verdict = verdict_of(job, trainer)
     outcome = verdict.outcome if verdict else None
-    message = verdict.message if verdict else f"the launcher ended without a verdict, exit code {job.exit_code}"
+    message = verdict.message if verdict else unsaid_words(job)
     if outcome in _SUCCESSES:
         return Ending(kind="Succeeded", reason=_SUCCESSES[outcome], message=message)
     if outcome == Outcome.RETRY:
-        return Ending(kind="Disrupted", reason=Reason.DISRUPTED, message=message)
+        return Ending(
+            kind="Disrupted", reason=Reason.DISRUPTED, message=taken_words(job) if _is_taken(job) else cut(message)
+        )
     if job.state == "Complete" and outcome != Outcome.FAILED:
         return _unheard(verdict)
     if job.state == "Complete" or job.exit_code == EXIT_CONFIGURATION or _is_permanent(verdict):
         return Ending(kind="Failed", reason=_reason(verdict), message=message)
-    if job.disrupted or job.exit_code == EXIT_RETRY:
-        return Ending(kind="Disrupted", reason=Reason.DISRUPTED, message=message)
-    return Ending(kind="Crashed", reason=Reason.CRASHED, message=message)
+    return _unfinished(job, message)
+
+
+def _unfinished(job: ObservedJob, message: str) -> Ending:
+    """The ending of a launch that another one may follow."""
+    if _is_taken(job):
+        return Ending(kind="Disrupted", reason=Reason.DISRUPTED, message=taken_words(job))
+    if job.exit_code == EXIT_RETRY:
+        return Ending(kind="Disrupted", reason=Reason.DISRUPTED, message=cut(message))
+    if job.end_reason == OOM_KILLED:
+        return Ending(kind="Crashed", reason=Reason.OUT_OF_MEMORY, message=memory_words(job))
+    return Ending(kind="Crashed", reason=Reason.CRASHED, message=cut(message))
+
+
+def _is_taken(job: ObservedJob) -> bool:
+    return job.disrupted or job.podless
 
 
 def verdict_of(job: ObservedJob, trainer: TrainerState | None) -> Verdict | None:
