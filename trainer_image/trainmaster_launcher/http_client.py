@@ -38,6 +38,15 @@ class _Place:
     name: str
 
 
+def _place(parts: SplitResult, *, name: str | None) -> _Place:
+    """Where a URL leads. Raises ValueError."""
+    port = PORTS.get(parts.scheme)
+    if port is None or not parts.hostname:
+        message = f"{parts.geturl()!r} is no http or https URL"
+        raise ValueError(message)
+    return _Place(scheme=parts.scheme, host=parts.hostname, port=parts.port or port, name=name or parts.hostname)
+
+
 class _NamedHTTPSConnection(http.client.HTTPSConnection):
     """HTTPS to an address, of whoever proves to have a name."""
 
@@ -89,8 +98,7 @@ class HttpClient:
         headers = {"Content-Type": "application/json"}
         if self._token_file is not None:
             headers["Authorization"] = f"Bearer {self._token_file.read_text().strip()}"
-        host = parts.hostname or ""
-        place = _Place(scheme=parts.scheme, host=host, port=parts.port or PORTS[parts.scheme], name=name or host)
+        place = _place(parts, name=name)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         if self._is_kept(place):
             try:
