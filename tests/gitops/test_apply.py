@@ -162,3 +162,23 @@ def test_a_run_is_trained_again_from_git(stage: Scene, applier: Applier) -> None
     trained(run, launch=2)
     assert run.status["plan"]["hyperparameters"]["learning_rate"] == "0.001"
     assert run.condition("Succeeded")["reason"] == Reason.COMPLETED
+
+
+def test_what_tools_write_on_a_run_to_track_it_stays_off_its_children(stage: Scene) -> None:
+    """A tool that found its marks on a Job would take the Job for its own, and prune it: Git has no such file."""
+    git = repository("tracked")
+    marks: Wire = {
+        "labels": {"app.kubernetes.io/instance": "runs", "kustomize.toolkit.fluxcd.io/name": "runs"},
+        "annotations": {
+            "argocd.argoproj.io/tracking-id": "runs:trainmaster.io/TrainingRun:x/tracked",
+            "kustomize.toolkit.fluxcd.io/prune": "Disabled",
+        },
+    }
+    git.manifest["metadata"] |= marks
+    run = KUBECTL.apply(stage, git.manifest)
+    run.wait_running(launch=1)
+    taboo = {*marks["labels"], *marks["annotations"], "kubectl.kubernetes.io/last-applied-configuration"}
+    for child in (*run.jobs(), *run.pods()):
+        written = {*child["metadata"].get("labels", {}), *child["metadata"].get("annotations", {})}
+        assert written.isdisjoint(taboo), child["metadata"]["name"]
+        assert child["metadata"]["ownerReferences"]

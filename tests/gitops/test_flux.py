@@ -84,3 +84,15 @@ def test_no_manifest_of_ours_has_what_flux_would_substitute() -> None:
     texts = {path: path.read_text() for folder in ("examples", "crds") for path in (root / folder).glob("*.yaml")}
     assert texts
     assert [path for path, text in texts.items() if "${" in text] == []
+
+
+def test_the_helm_release_sets_values_that_the_chart_has() -> None:
+    spec = yaml.safe_load((FOLDER / "helmrelease.yaml").read_text())["spec"]
+    chart = FOLDER.parents[1] / spec["chart"]["spec"]["chart"]
+    assert paths(spec["values"]) <= paths(yaml.safe_load((chart / "values.yaml").read_text()))
+
+
+def paths(values: Wire, *above: str) -> set[tuple[str, ...]]:
+    """Where values stand."""
+    here = {(*above, name) for name in values}
+    return here.union(*(paths(value, *above, name) for name, value in values.items() if isinstance(value, dict)))
