@@ -91,7 +91,7 @@ class Trust:
 
 def is_bundle(pem: str) -> bool:
     """Whether a text is certificates."""
-    if len(pem) > MAX_TRUST_BYTES:
+    if len(pem) > MAX_TRUST_BYTES or not pem.isascii():
         return False
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
