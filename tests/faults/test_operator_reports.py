@@ -5,57 +5,16 @@ Cases 30, 31, 32 and 35 of the fault catalogue, over HTTP and with tokens that t
 
 from __future__ import annotations
 
-import json
 import math
-import urllib.error
-import urllib.request
 from typing import Any
 
 import pytest
 
+from tests.support.pod_reporter import TIME, Launcher, point
 from tests.support.scene import Run, Scene
-from trainmaster.api.labels import REPORT_AUDIENCE
 from trainmaster.api.protocol import MAX_REPORT_BYTES
 
 Wire = dict[str, Any]
-
-TIME = "2026-01-01T00:00:00Z"
-"""Trainers' clocks are for display."""
-
-
-class Launcher:
-    """What reports of one launch: it has the token of the launch's pod."""
-
-    def __init__(self, run: Run, *, launch: int) -> None:
-        self.run, self.launch = run, launch
-        meta = run.pods(launch)[0]["metadata"]
-        bound = {"kind": "Pod", "apiVersion": "v1", "name": meta["name"], "uid": meta["uid"]}
-        spec = {"audiences": [REPORT_AUDIENCE], "expirationSeconds": 3600, "boundObjectRef": bound}
-        path = f"/api/v1/namespaces/{run.scene.namespace}/serviceaccounts/default/token"
-        answer = run.scene.plane.request("POST", path, {"spec": spec})
-        assert answer.status == 201, answer
-        self._token = answer.body["status"]["token"]
-
-    def report(self, *entries: Wire, step: int = 1, **fields: object) -> tuple[int, Wire]:
-        """Send a report of this launch; status and body of the answer."""
-        body = {"runUid": self.run.uid, "launch": self.launch, "generation": 1, "phase": "training", "step": step}
-        return self.send(json.dumps(body | {"entries": list(entries)} | fields).encode())
-
-    def send(self, body: bytes) -> tuple[int, Wire]:
-        """Send bytes."""
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
-        request = urllib.request.Request(self.run.scene.operator.report_url, data=body, headers=headers)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as response:
-                return response.status, json.load(response)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.load(error)
-
-
-def point(seq: int, *, step: int = 1, **metrics: float | str) -> Wire:
-    wire = {"seq": seq, "type": "point", "time": TIME, "generation": 1, "step": step, "kind": "train"}
-    return wire | {"metrics": metrics or {"loss": 0.5}}
 
 
 def crash(seq: int) -> Wire:

@@ -89,13 +89,17 @@ def wait_until(condition: Callable[[], object], *, what: str, seconds: float = P
 def running_operator(
     kubeconfig: Path, *flags: str, folder: Path, elect: bool = True, name: str = "operator"
 ) -> Iterator[Operator]:
-    """An operator for as long as the block takes; killed at its end, if it still lives. Reports go by plain http."""
+    """An operator for as long as the block takes; killed at its end, if it still lives.
+
+    Reports go by plain http, unless flags name a Secret for certificates.
+    """
     report, health = free_ports(2)
-    report_url = f"http://127.0.0.1:{report}/v1/reports"
+    secure = "--tls-secret" in flags
+    report_url = f"{'https' if secure else 'http'}://127.0.0.1:{report}/v1/reports"
     command = [
         sys.executable, "-m", "trainmaster.cli.main", "operator",
         "--trainer-image", "trainer:test",
-        "--insecure-reports", "--report-bind", f"127.0.0.1:{report}", "--report-url", report_url,
+        *([] if secure else ["--insecure-reports"]), "--report-bind", f"127.0.0.1:{report}", "--report-url", report_url,
         "--health-bind", f"127.0.0.1:{health}",
         "--log-format", "text",
         *([] if elect else ["--no-leader-elect"]),
