@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from tests.support.control_plane.build import Program, find_programs
+from tests.support.control_plane.build import BuildError, Program, find_programs
 
 Json = dict[str, Any]
 
@@ -153,6 +153,14 @@ def unrestricted(pod: Json) -> Iterable[str]:
             yield f"container {container['name']}: hostPort"
 
 
-if __name__ == "__main__":
-    found = os.environ.get("HELM") or find_programs((HELM,))["helm"]
+def main() -> None:
+    """Run as a program; exit code 1 when helm cannot be built."""
+    try:
+        found = os.environ.get("HELM") or find_programs((HELM,))["helm"]
+    except BuildError as error:
+        sys.exit(f"helm: {error}")
     sys.stdout.write(f"{found}\n")
+
+
+if __name__ == "__main__":
+    main()
