@@ -19,6 +19,7 @@ TABLE = {
     # recorded object -> what becomes of the step
     "new": "Waits",
     "starting": "Waits",
+    "unschedulable": "Waits",
     "queued": "Waits",
     "running": "Waits",
     "relaunching": "Waits",

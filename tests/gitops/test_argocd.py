@@ -25,7 +25,8 @@ TABLE = {
     # recorded object -> health, the beginning of its message, kstatus
     "new": ("Progressing", "The operator has not seen this spec yet", "InProgress"),
     "starting": ("Progressing", "Starting: the launch's pod is not running yet", "InProgress"),
-    "queued": ("Progressing", "JobQueued: the Job waits in a queue", "Current"),
+    "unschedulable": ("Progressing", "Unschedulable: no node takes the pod: ", "InProgress"),
+    "queued": ("Progressing", "JobQueued: the Job is suspended by somebody else", "Current"),
     "running": ("Progressing", "Running: training", "Current"),
     "relaunching": ("Progressing", "Starting: the launch's pod is not running yet", "Current"),
     "suspended": ("Suspended", "Suspended", "Current"),
@@ -35,7 +36,7 @@ TABLE = {
     "succeeded": ("Healthy", "Completed: said Completed", "Current"),
     "stopped-early": ("Healthy", "StoppedEarly: said StoppedEarly", "Current"),
     "already-trained": ("Healthy", "AlreadyTrained: RunRecord already-trained-", "Current"),
-    "failed": ("Degraded", "InvalidConfiguration: the launcher ended without a verdict, exit code 78", "Failed"),
+    "failed": ("Degraded", "InvalidConfiguration: the launcher ended without a verdict", "Failed"),
     "crashed": ("Degraded", "CrashBudgetExhausted: 1 crashes, 0 allowed", "Failed"),
     "unknown": ("Degraded", "VerdictMissing: the Job completed, but no verdict arrived", "Failed"),
 }

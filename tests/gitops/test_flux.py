@@ -21,6 +21,7 @@ TABLE = {
     # recorded object -> kstatus (accepted and started), the expressions (has succeeded)
     "new": ("InProgress", "InProgress"),
     "starting": ("InProgress", "InProgress"),
+    "unschedulable": ("InProgress", "InProgress"),
     "queued": ("Current", "InProgress"),
     "running": ("Current", "InProgress"),
     "relaunching": ("Current", "InProgress"),

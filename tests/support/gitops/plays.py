@@ -37,9 +37,19 @@ def new(scene: Scene) -> Wire:
 
 
 def starting(scene: Scene) -> Wire:
-    """Its pod is not running yet: the claim that it names is missing."""
-    run = scene.create("starting", storage={"checkpoints": "pvc://missing"})
-    run.wait_pod(launch=1, phase="Pending")
+    """Its Job is there, and no pod yet."""
+    with quota(scene, "pods"):
+        run = scene.create("starting")
+        run.wait_for(run.jobs, what="the Job")
+        return settled(run, Phase.PENDING)
+
+
+def unschedulable(scene: Scene) -> Wire:
+    """No node takes its pod: the claim that it names is missing."""
+    run = scene.create("unschedulable", storage={"checkpoints": "pvc://missing"})
+    run.wait_for(
+        lambda: run.condition("Reconciling").get("reason") == Reason.UNSCHEDULABLE, what="the scheduler's word"
+    )
     return settled(run, Phase.PENDING)
 
 
@@ -175,7 +185,7 @@ def record_failed(scene: Scene) -> Wire:
 
 
 RUNS: tuple[Play, ...] = (
-    new, starting, queued, running, relaunching, suspended, unobserved, name_conflict, job_refused,
+    new, starting, unschedulable, queued, running, relaunching, suspended, unobserved, name_conflict, job_refused,
     succeeded, stopped_early, already_trained, failed, crashed, unknown,
 )  # fmt: skip
 RECORDS: tuple[Play, ...] = (record_succeeded, record_failed)
