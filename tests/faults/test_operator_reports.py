@@ -10,15 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.pod_reporter import TIME, Launcher, point
+from tests.support.pod_reporter import Launcher, crash, point
 from tests.support.scene import Run, Scene
 from trainmaster.api.protocol import MAX_REPORT_BYTES
 
 Wire = dict[str, Any]
-
-
-def crash(seq: int) -> Wire:
-    return {"seq": seq, "type": "crash", "time": TIME, "generation": 1, "crash": {"kind": "exit", "code": 1}}
 
 
 def running(stage: Scene, name: str) -> Run:

@@ -99,3 +99,8 @@ def point(seq: int, *, step: int = 1, **metrics: float | str) -> Wire:
     """An entry with metrics."""
     wire = {"seq": seq, "type": "point", "time": TIME, "generation": 1, "step": step, "kind": "train"}
     return wire | {"metrics": metrics or {"loss": 0.5}}
+
+
+def crash(seq: int) -> Wire:
+    """An entry that tells of a crash."""
+    return {"seq": seq, "type": "crash", "time": TIME, "generation": 1, "crash": {"kind": "exit", "code": 1}}
