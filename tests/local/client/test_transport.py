@@ -1,0 +1,119 @@
+"""The client's requests on a loopback server: what is repeated, what never is, what errors say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.support.loop_thread import LoopThread
+from tests.support.scripted_server import Answer, ScriptedServer, refuses, resets, says, scripted_server, streams
+from trainmaster.client import RefusedError, UnreachableError, follow, transport
+from trainmaster.client.access import Access
+from trainmaster.client.follow import Follower
+from trainmaster.client.transport import Transport
+
+PATH = "/api/v1/things"
+THING = {"metadata": {"name": "a", "uid": "u", "resourceVersion": "7"}}
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "READ_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(follow, "PAUSE_FIRST_SECONDS", 0.001)
+
+
+@contextmanager
+def talking(*script: Answer) -> Iterator[tuple[Transport, ScriptedServer]]:
+    """A transport whose credentials are other ones each time they are read."""
+    loop = LoopThread("scripted-server")
+    opened = scripted_server(*script)
+    server = loop.run(opened.__aenter__())
+    tokens = iter(["old", "new", "newest"])
+    try:
+        yield Transport(lambda: Access(server=server.url, headers={"Authorization": next(tokens)})), server
+    finally:
+        loop.run(opened.__aexit__(None, None, None))
+        loop.close()
+
+
+def test_a_read_is_repeated_through_a_short_outage() -> None:
+    with talking(resets, refuses(503), says(b"<html>"), says(THING)) as (client, server):
+        assert client.get(PATH, {"limit": "5"}) == THING
+        assert [asked.query for asked in server.asked] == [{"limit": "5"}] * 4
+
+
+def test_a_write_is_sent_once_and_nobody_knows_what_became_of_it() -> None:
+    with talking(resets, says(THING)) as (client, server):
+        with pytest.raises(UnreachableError, match=r"POST .*/api/v1/things: the API server does not answer"):
+            client.send("POST", PATH, THING)
+        assert len(server.asked) == 1
+
+
+def test_a_write_that_the_server_was_too_busy_to_begin_is_sent_again() -> None:
+    with talking(refuses(429, Retry_After="0"), says(THING)) as (client, server):
+        assert client.send("POST", PATH, THING) == THING
+        assert len(server.asked) == 2
+
+
+def test_fresh_credentials_are_read_when_the_old_ones_are_refused() -> None:
+    with talking(refuses(401), says(THING)) as (client, server):
+        assert client.get(PATH) == THING
+        assert [asked.authorization for asked in server.asked] == ["old", "new"]
+
+
+def test_a_refusal_carries_the_servers_words() -> None:
+    with talking(refuses(403, "Forbidden")) as (client, _), pytest.raises(RefusedError) as caught:
+        client.get(PATH)
+    assert (caught.value.status, caught.value.reason) == (403, "Forbidden")
+    assert str(caught.value) == "GET /api/v1/things: 403 because Forbidden"
+
+
+LIST = {"metadata": {"resourceVersion": "7"}, "items": [THING]}
+MOVED = (
+    b'{"type": "MODIFIED", "object": {"metadata": {"name": "a", "uid": "u", "resourceVersion": "8"}}}\n'
+    b'{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "9"}}}\n'
+)
+
+
+def changes(follower: Follower, *, times: int) -> list[tuple[str, bool]]:
+    found = [change for _ in range(times) for change in follower.changes(5.0)]
+    return [(change.raw["metadata"]["resourceVersion"], change.gone) for change in found]
+
+
+def test_a_watch_that_is_cut_in_the_middle_of_a_line_goes_on_from_where_it_was() -> None:
+    half = MOVED + b'{"type": "MODIF'
+    with talking(says(LIST), streams(half, then=None), streams(MOVED)) as (client, server):
+        with Follower(client, PATH) as follower:
+            assert changes(follower, times=3) == [("7", False), ("8", False)]
+            assert changes(follower, times=2) == []
+        assert [asked.query.get("resourceVersion") for asked in server.asked][:2] == [None, "7"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(refuses(410, "Expired"), id="410"),
+        pytest.param(streams(b'{"type": "ERROR", "object": {"code": 410}}\n'), id="410 in the stream"),
+        pytest.param(streams(b"nonsense\n"), id="nonsense"),
+    ],
+)
+def test_a_watch_that_cannot_go_on_leads_to_a_list_whose_difference_is_told(answer: Answer) -> None:
+    other = {"metadata": {"name": "b", "uid": "v", "resourceVersion": "12"}}
+    newer = {"metadata": {"resourceVersion": "12"}, "items": [other]}
+    with talking(says(LIST), answer, says(newer)) as (client, _), Follower(client, PATH) as follower:
+        assert changes(follower, times=3) == [("7", False), ("7", True), ("12", False)]
+
+
+def test_a_server_that_never_answered_is_not_waited_for() -> None:
+    with talking(*[resets] * 4) as (client, _), Follower(client, PATH) as follower, pytest.raises(UnreachableError):
+        follower.changes(5.0)
+
+
+def test_a_server_that_is_away_for_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "AWAY_SECONDS", 0.0)
+    with talking(says(LIST), *[resets] * 9) as (client, _), Follower(client, PATH) as follower:
+        assert changes(follower, times=1) == [("7", False)]
+        with pytest.raises(UnreachableError):
+            changes(follower, times=9)
