@@ -49,15 +49,13 @@ def submit(
 
       kustomize build . | trainmaster submit --apply -
     """
-    from trainmaster.client.submission import prepare_manifest  # noqa: PLC0415 - as in `cluster.open_client`
-
     judgement = load_manifests(files)
     print_problems(judgement, stream=sys.stderr)
     if judgement.errors:
         raise typer.Exit(EXIT_REFUSED)
     client = open_client(namespace, kubeconfig, context)
     for manifest in judgement.manifests:
-        run = client.send(prepare_manifest(manifest, namespace=client.namespace), apply=apply, force=force)
+        run = client.submit(manifest, apply=apply, force=force)
         _say(run.metadata.name, "applied" if apply else "created")
 
 

@@ -29,7 +29,7 @@ from trainmaster.client.errors import (
 )
 from trainmaster.client.goals import ENDED, is_current, parse_goal
 from trainmaster.client.logs import LogReader, Note, Wanted
-from trainmaster.client.submission import Submission, Submittable, merged, prepare
+from trainmaster.client.submission import Submittable, merged, prepare
 from trainmaster.client.transport import (
     APPLY_PATCH,
     CONFLICT,
@@ -211,7 +211,7 @@ class Client:
         """Create a run, and return it as it is stored. It is judged before anything is sent.
 
         Args:
-            run: a TrainingRun, a manifest as a mapping, or the path of a file with one manifest.
+            run: a TrainingRun, a manifest as a mapping (or as `load_manifests` gives it), or the path of a file with it.
             apply: server-side apply: change the run of this name if there is one; may be repeated.
             force: with `apply`, take over fields that somebody else has set to other values.
             namespace: for a manifest that names none; by default the client's.
@@ -222,10 +222,7 @@ class Client:
             FieldConflictError: somebody else owns a field (with `apply`).
             RefusedError: the API server has refused it, with its words: training-defining fields are immutable.
         """
-        return self.send(prepare(run, namespace=self._where(namespace)), apply=apply, force=force)
-
-    def send(self, submission: Submission, *, apply: bool = False, force: bool = False) -> TrainingRun:
-        """`submit` for what was judged already."""
+        submission = prepare(run, namespace=self._where(namespace))
         key, body = submission.key, submission.body
         try:
             if apply:

@@ -17,8 +17,8 @@ from trainmaster.api.trainingrun import TrainingRun
 from trainmaster.client.errors import InvalidRunError
 
 Json = dict[str, Any]
-Submittable = TrainingRun | Mapping[str, Any] | Path | str
-"""A model, a manifest as data, or the path of a file that holds one manifest."""
+Submittable = TrainingRun | Mapping[str, Any] | Manifest | Path | str
+"""A model, a manifest as data or as it was judged already, or the path of a file that holds one manifest."""
 
 KIND: Final = "TrainingRun"
 WRITTEN_BY_USERS: Final = ("name", "namespace", "labels", "annotations")
@@ -37,6 +37,8 @@ def prepare(given: Submittable, *, namespace: str) -> Submission:
     """Judge what is to be submitted; `namespace` is for what names none. Raises InvalidRunError with field paths."""
     if isinstance(given, str | Path):
         return _from_file(Path(given), namespace=namespace)
+    if isinstance(given, Manifest):
+        return _from_manifest(given, namespace=namespace)
     data = _data_of(given) if isinstance(given, TrainingRun) else dict(given)
     problems = errors_of(judge_object(data))
     if problems:
@@ -44,8 +46,7 @@ def prepare(given: Submittable, *, namespace: str) -> Submission:
     return _submission(data["metadata"], data["spec"], namespace=namespace)
 
 
-def prepare_manifest(manifest: Manifest, *, namespace: str) -> Submission:
-    """The same for one object of judged files."""
+def _from_manifest(manifest: Manifest, *, namespace: str) -> Submission:
     metadata = manifest.run.metadata.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
     return _submission(metadata, manifest.spec, namespace=namespace)
 
@@ -57,7 +58,7 @@ def _from_file(path: Path, *, namespace: str) -> Submission:
     if len(judgement.manifests) != 1:
         count = f"holds {len(judgement.manifests)} objects"
         raise InvalidRunError([Problem(file=str(path), line=1, message=count, hint="submit them one by one")])
-    return prepare_manifest(judgement.manifests[0], namespace=namespace)
+    return _from_manifest(judgement.manifests[0], namespace=namespace)
 
 
 def _data_of(run: TrainingRun) -> Json:
