@@ -83,6 +83,8 @@ def test_the_commands_work_one_after_the_other(fresh: ControlPlane, shell: dict[
         for command in block.commands:
             if command.startswith("kubectl apply"):
                 gone(fresh)
+            if "--take-ownership" in command and helm("version", "--template={{.Version}}").stdout.startswith("v4"):
+                command += " --force-conflicts"  # noqa: PLW2901 - as the page says of Helm 4
             done = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", command],
                 cwd=REPOSITORY,

@@ -14,6 +14,7 @@ from tests.support.chart import CHART, NAMESPACE, REPOSITORY, Json, render
 from trainmaster.shell.operator.metrics import Metrics
 
 VALUES = Path(__file__).parent / "values"
+METRICS_PAGE = REPOSITORY / "docs" / "reference" / "operator-metrics.md"
 RUNBOOKS = REPOSITORY / "docs" / "how-to" / "runbooks.md"
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 """What a metric's series are called, by its type."""
@@ -24,14 +25,29 @@ WORDS = {
 """PromQL's own."""
 
 
-def known() -> dict[str, set[str]]:
-    """Names of series that the operator exposes, each with its labels."""
-    found: dict[str, set[str]] = {}
-    for family in Metrics().registry.collect():
-        for suffix in SUFFIXES[family.type]:
-            labels = {label for sample in family.samples for label in sample.labels}
-            found[family.name + suffix] = labels
-    return found
+def known() -> set[str]:
+    """Names of the series that the operator exposes."""
+    return {family.name + suffix for family in Metrics().registry.collect() for suffix in SUFFIXES[family.type]}
+
+
+def labels(name: str) -> set[str]:
+    """Labels of a series, as the reference has them: another test holds that page against the code."""
+    base = re.sub(r"_(bucket|sum|count)$", "", name)
+    found = re.search(rf"^\| `{base}(?:\{{([^}}]*)\}})?` \|", METRICS_PAGE.read_text(), re.MULTILINE)
+    assert found, f"{base} is not in {METRICS_PAGE.name}"
+    own = {"le"} if name.endswith("_bucket") else set()
+    return own | set(filter(None, (found.group(1) or "").split(",")))
+
+
+def selected(expression: str) -> Iterator[tuple[str, set[str]]]:
+    """Series of an expression with the labels that are asked of them, those of the installation apart."""
+    for name, selector in re.findall(r"([a-z_:]+)\{([^}]*)\}", expression):
+        yield name, set(re.findall(r"([a-z_]+)(?==|!=|=~)", selector)) - {"namespace", "job"}
+
+
+def grouped(expression: str) -> set[str]:
+    """Labels that an expression groups by."""
+    return {label.strip() for group in re.findall(r"\bby\s*\(([^)]*)\)", expression) for label in group.split(",")}
 
 
 def names(expression: str) -> set[str]:
@@ -61,7 +77,7 @@ def expressions(part: object) -> Iterator[str]:
 def test_every_alert_is_about_what_the_operator_counts() -> None:
     for alert in alerts():
         assert names(alert["expr"]), alert["alert"]
-        assert names(alert["expr"]) <= set(known()), alert["alert"]
+        assert names(alert["expr"]) <= known(), alert["alert"]
 
 
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: str(alert["alert"]))
@@ -69,6 +85,18 @@ def test_every_series_of_an_alert_is_of_this_installation(alert: Json) -> None:
     series = re.findall(r"([a-z_:]+)\{([^}]*)\}", alert["expr"])
     assert {name for name, _ in series} == names(alert["expr"]), "each with a selector"
     assert all(selector.split(",")[0] == "SERIES" for _, selector in series)
+
+
+def shown() -> list[str]:
+    """Expressions of the dashboard's panels."""
+    return list(expressions(json.loads((CHART / "files" / "dashboard.json").read_text())["panels"]))
+
+
+@pytest.mark.parametrize("expression", [*(alert["expr"] for alert in alerts()), *shown()])
+def test_every_label_that_is_asked_for_is_one_of_the_series(expression: str) -> None:
+    for name, asked in selected(expression):
+        assert asked <= labels(name), name
+        assert grouped(expression) <= labels(name), name
 
 
 def test_rendered_alerts_name_namespace_and_job_and_where_to_read_on() -> None:
@@ -104,7 +132,7 @@ def test_every_series_of_the_dashboard_is_counted() -> None:
         render(values=VALUES / "monitoring.yaml").one("ConfigMap", "trainmaster-dashboard")["data"]["trainmaster.json"]
     )
     asked = {name for part in (board["panels"],) for expression in expressions(part) for name in names(expression)}
-    assert asked <= set(known())
+    assert asked <= known()
     unseen = {name for name in known() if not name.endswith(("_sum", "_count"))} - asked
     assert unseen <= {"controller_runtime_reconcile_errors_total"}, "shown as a result of passes"
     variables = [each["query"]["query"] for each in board["templating"]["list"] if each["type"] == "query"]

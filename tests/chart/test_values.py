@@ -181,6 +181,18 @@ def test_values_that_lack_another_one_are_refused_with_the_way_out(said: list[st
     assert told in refusal(*(word for each in said for word in ("--set", each)))
 
 
+def test_a_cluster_that_is_too_old_is_told_so() -> None:
+    assert "chart requires kubeVersion: >=1.31.0-0" in refusal("--kube-version=1.30.9")
+
+
+def test_common_labels_are_on_everything() -> None:
+    rendered = render(values=Path(__file__).parent / "values" / "labels.yaml")
+    assert {each["metadata"]["labels"].get("cost-center") for each in rendered.objects} == {"17"}
+    template = rendered.one("Deployment")["spec"]["template"]["metadata"]
+    assert template["labels"].items() >= {"cost-center": "17", "tier": "control"}.items()
+    assert template["annotations"] == {"example.org/note": "yes"}
+
+
 def test_every_value_has_a_place_in_the_schema_and_the_other_way_round() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     values = yaml.safe_load((CHART / "values.yaml").read_text())
