@@ -104,6 +104,23 @@ def test_a_pair_that_does_not_fit_leaves_the_old_one_in_use(tmp_path: Path) -> N
     assert asyncio.run(shake(server, client_of(made))) == "TLSv1.3"
 
 
+def test_authorities_of_a_file_are_for_launchers_to_trust_and_followed_as_it_changes(tmp_path: Path) -> None:
+    made, other = (self_signed(["reports.ops.svc"], now=NOW) for _ in range(2))
+    certificate, key = files(tmp_path, made)
+    authorities = tmp_path / "ca.crt"
+    authorities.write_bytes(made.ca_cert)
+    server = ServerTls(certificate=certificate, key=key, authorities=authorities)
+    assert server.trusted == made.ca_cert.decode()
+
+    authorities.write_bytes(made.ca_cert + other.ca_cert)
+    assert server.reload()
+    assert server.trusted == (made.ca_cert + other.ca_cert).decode()
+    authorities.write_text("rubbish")
+    with pytest.raises(TlsError, match=r"or .*ca\.crt holds no authorities"):
+        server.reload()
+    assert server.trusted == (made.ca_cert + other.ca_cert).decode()
+
+
 def test_without_files_there_is_no_server(tmp_path: Path) -> None:
     with pytest.raises(TlsError, match=r"tls\.crt"):
         ServerTls(certificate=tmp_path / "tls.crt", key=tmp_path / "tls.key")

@@ -156,3 +156,35 @@ def test_a_holder_that_finds_another_has_led_ends_and_takes_nothing_back(*, rele
         assert (one.leading, len(server.writes)) == (False, written)
 
     tell(story)
+
+
+@pytest.mark.parametrize(
+    ("told", "url"),
+    [
+        ("https://10.0.0.7:8443", "https://10.0.0.7:8443"),
+        ("https://10.0.0.7:8443/v1/reports?x=y#z", "https://10.0.0.7:8443"),
+        ("http://[fd00::7]:8443", "http://[fd00::7]:8443"),
+        ("", None),
+        ("10.0.0.7:8443", None),
+        ("ftp://10.0.0.7", None),
+        ("https://", None),
+        ("https://me:secret@10.0.0.7", None),
+        ("https://[fd00", None),
+        ("https://10.0.0.7\r\nX: y", None),
+    ],
+)
+def test_launchers_are_sent_to_a_plain_address_or_nowhere(told: str, url: str | None) -> None:
+    async def story(server: Server) -> None:
+        leader = LeaderElector(server, lease=LEASE, identity="one", report_url=told, monotonic=lambda: 0.0)
+        await leader.acquire()
+        other = elector(server, "two")
+        waiting = asyncio.create_task(other.acquire())
+        await asyncio.sleep(1)
+        assert other.leader_url == url
+        await end(waiting)
+        await leader.release()
+        third = elector(server, "three")
+        await third.acquire()
+        assert third.leader_url is None, "who has let go is asked no more"
+
+    tell(story)

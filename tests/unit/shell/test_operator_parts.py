@@ -171,6 +171,10 @@ def test_an_exception_is_in_its_line() -> None:
         pytest.param(["--tls-key", "a"], "give --tls-cert and --tls-key", id="no certificate"),
         pytest.param(["--tls-key", "a", "--insecure-reports"], "give --tls-cert and --tls-key", id="half of both"),
         pytest.param(
+            ["--tls-secret", "s", "--insecure-reports"], "give --tls-cert and --tls-key, or --tls-secret", id="two ways"
+        ),
+        pytest.param(["--tls-secret", "s"], "--tls-secret needs --report-url", id="no name for the certificate"),
+        pytest.param(
             ["--insecure-reports", "--report-bind", "8443"],
             "--report-bind is '8443', expected HOST:PORT, for example 0.0.0.0:8443",
             id="no host",
@@ -191,6 +195,31 @@ def test_arguments_that_make_no_operator_are_refused(arguments: list[str], told:
 
     assert ended.exit_code == 2
     assert told in " ".join(re.sub(r"\x1b\[[0-9;]*m|[^ -~\n]", "", ended.output).split())
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [("", ""), ("10.0.0.7", "https://10.0.0.7:8443"), ("fd00::7", "https://[fd00::7]:8443")],
+)
+def test_a_pod_that_leads_is_found_by_its_own_address(
+    address: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = tmp_path / "admin.yaml"
+    admin.write_text("allowedPriorityClasses: [low]")
+    monkeypatch.setenv("POD_IP", address)
+    arguments = ["--tls-secret", "s", "--report-url", "https://trainmaster.ops.svc:8443/v1/reports"]
+    with (
+        patch("trainmaster.shell.operator.logs.set_up_logs"),
+        patch("trainmaster.cli.operator._run") as run,
+        patch("trainmaster.shell.operator.process.OperatorProcess") as process,
+    ):
+        ended = CliRunner().invoke(
+            program.app, ["operator", "--trainer-image", "i", *arguments, "--admin-file", str(admin)]
+        )
+
+    assert (ended.exit_code, run.call_count) == (0, 1)
+    [settings] = process.call_args.args
+    assert (settings.replica_url, settings.tls_secret, settings.admin_file) == (url, "s", admin)
 
 
 def test_an_image_must_be_named() -> None:

@@ -132,8 +132,9 @@ class LeaderElector:
             await self._client.post(paths.leases(self._key.namespace), self._new())
             return True
         version, spec = lease["metadata"]["resourceVersion"], lease.get("spec") or {}
-        self.leader_url = _address((lease["metadata"].get("annotations") or {}).get(ANNOTATION_URL))
         holder = spec.get("holderIdentity") or ""
+        told = (lease["metadata"].get("annotations") or {}).get(ANNOTATION_URL)
+        self.leader_url = _address(told) if holder else None
         if held and holder != self._identity:
             # Even if it could be had again: whoever had it in between has decided things that we did not see.
             self._valid_until = float("-inf")
@@ -180,13 +181,14 @@ def _spec(lease: Json, change: Json) -> Json:
 
 def _address(url: object) -> str | None:
     """Scheme, host and port of a URL, and nothing else of it; None where it has none to send anybody to."""
+    if not isinstance(url, str):
+        return None
     try:
-        parts = urlsplit(url) if isinstance(url, str) else None
+        parts = urlsplit(url)
+        plain = parts.hostname and parts.username is None and parts.port != 0
     except ValueError:
         return None
-    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
-        return None
-    return f"{parts.scheme}://{parts.netloc}"
+    return f"{parts.scheme}://{parts.netloc}" if plain and parts.scheme in {"http", "https"} else None
 
 
 def _now() -> str:
