@@ -4,7 +4,8 @@
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS base
-ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# USER: whatever number the process runs as, no entry of /etc/passwd is asked for.
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 USER=trainmaster HOME=/tmp
 
 FROM base AS code
 ARG PIP_NO_INDEX

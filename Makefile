@@ -53,6 +53,20 @@ control-plane: $(VENV)/.dev ## Build the test control plane's programs (7-10 min
 soak: $(VENV)/.dev ## The kill series whole: every step, not a sample (about an hour)
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m soak --timeout 7200 $(if $(SEED),--seed $(SEED))
 
+.PHONY: cluster-up
+cluster-up: $(VENV)/.dev ## Start a cluster on this machine: real kubelet, containerd, pods (as root; no registry needed)
+	scripts/packages.sh
+	$(BIN)/python -m tests.support.node up
+
+.PHONY: cluster-down
+cluster-down: $(VENV)/.dev ## End it; nothing but its images stays
+	$(BIN)/python -m tests.support.node down
+
+.PHONY: e2e
+e2e: $(VENV)/.dev ## Tests of real pods, in a cluster of their own or in the given one (TRAINMASTER_E2E_USE_CLUSTER=1)
+	[ "$${TRAINMASTER_E2E_USE_CLUSTER:-}" = 1 ] || scripts/packages.sh
+	TRAINMASTER_E2E=1 $(BIN)/pytest -n 0 --timeout 1800 tests/e2e
+
 .PHONY: generate
 generate: $(VENV)/.dev ## Write crds/, the chart's kinds and docs/reference/ anew from the models
 	scripts/generate.sh

@@ -1,5 +1,7 @@
 """Training for tests of pods: descends a parabola at a set pace, and does on the way what its hyperparameters say.
 
+It validates after every step: its numbers are in status as soon as status is written.
+
 `steps`, `seconds_per_step`, `learning_rate`; once per run, when a step is reached: `crash_at`, `hang_at`, `exhaust_at`
 (takes memory until it is killed); `exit_code` with `exit_at`. It saves at every step and goes on from there.
 """
@@ -8,6 +10,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from trainmaster_launcher.sdk import connect
 
@@ -15,7 +18,9 @@ plan = json.loads(os.environ["TRAINMASTER_PLAN"])
 wanted = plan["hyperparameters"]
 root, launch = Path(plan["storage"]["root"]), str(plan["launch"])
 saved = max(root.glob("*/state.json"), key=lambda path: int(path.parent.name), default=None)
-state = json.loads(saved.read_text()) if saved else {"step": 0, "weight": 5.0, "done": [], "applied": {}}
+state: dict[str, Any] = (
+    json.loads(saved.read_text()) if saved else {"step": 0, "weight": 5.0, "done": [], "applied": {}}
+)
 session = connect(applied=state["applied"])
 steps, rate, weight = int(wanted.get("steps", 20)), float(wanted.get("learning_rate", 0.1)), state["weight"]
 
@@ -50,6 +55,7 @@ for step in range(state["step"], steps):
         taken = [bytearray(os.urandom(1 << 20)) for _ in range(1 << 20)]
     session.point("train", step=step, metrics={"loss": weight**2, "grad_norm": abs(2 * weight)})
     weight -= rate * 2 * weight
+    session.point("validation", step=step, metrics={"val_loss": weight**2})
     state["step"] = step + 1
     save()
     time.sleep(float(wanted.get("seconds_per_step", 0)))

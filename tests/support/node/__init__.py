@@ -17,6 +17,6 @@ One at a time on a machine. `cluster` starts, joins and ends it; `leftovers` loo
 
 from __future__ import annotations
 
-from tests.support.node.cluster import Cluster, NodeError
+from tests.support.node.cluster import Cluster, NodeError, use_cluster
 
-__all__ = ["Cluster", "NodeError"]
+__all__ = ["Cluster", "NodeError", "use_cluster"]

@@ -1,0 +1,48 @@
+"""A cluster in which pods run, our chart in it, and a namespace for each test.
+
+They need root and minutes: `make e2e` runs these tests, `make test` leaves them out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.node import Cluster, use_cluster
+from tests.support.node.images import OPERATOR, STUB, Images
+from tests.support.node.release import Release
+from tests.support.node.team import Team, new_team
+
+collect_ignore_glob = [] if os.environ.get("TRAINMASTER_E2E") == "1" else ["test_*.py"]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The given cluster, the one that runs, or one that is ended after the last test: nothing of it may be left."""
+    with use_cluster() as cluster:
+        if cluster.node is not None:
+            images = Images(folders=cluster.node.folders)
+            images.make_operator()
+            images.make_stub()
+            for name in (OPERATOR, STUB):
+                images.hand_over(name, cluster.node.images)
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def release(cluster: Cluster) -> Iterator[Release]:
+    """The chart, installed with its own defaults and the stub as trainer."""
+    release = Release(cluster=cluster)
+    release.install()
+    yield release
+    release.uninstall()
+    assert release.objects() == []
+
+
+@pytest.fixture
+def team(cluster: Cluster, release: Release) -> Iterator[Team]:
+    """A namespace of somebody who trains."""
+    with new_team(cluster) as team:
+        yield team

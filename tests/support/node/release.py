@@ -1,0 +1,81 @@
+"""The chart, installed in a cluster, and what its operator tells about itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.node.cluster import Cluster
+
+CHART = Path(__file__).parents[3] / "charts" / "trainmaster"
+NAME = "trainmaster"
+"""Of the release, its namespace and its Service."""
+IMAGES = "TRAINMASTER_E2E_IMAGES"
+"""Environment variable: what precedes `/operator:e2e` and `/stub:e2e` in a given cluster's images."""
+HELM_WAIT = "120s"
+"""For a Deployment to be available: seconds where the image is there."""
+
+
+def values_under_test(trainer: str) -> list[str]:
+    """Values of the chart that name the images under test, and make room for runs beside the operator."""
+    prefix = os.environ.get(IMAGES, "localhost/trainmaster")
+    return [
+        f"image.repository={prefix}/operator",
+        "image.tag=e2e",
+        f"trainerImage.repository={prefix}/{trainer}",
+        "trainerImage.tag=e2e",
+        # A machine of two cores takes a run that asks for both, as the examples do.
+        "resources.requests.cpu=0",
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """A release of the chart."""
+
+    cluster: Cluster
+    trainer: str = "stub"
+    """The trainer's image: `stub`, or `trainer` with torch."""
+
+    def install(self, *values: str) -> None:
+        """Install or upgrade it, with these values over the images'; returns when it is available."""
+        flags = [word for value in (*values_under_test(self.trainer), *values) for word in ("--set", value)]
+        self.cluster.helm(
+            *("upgrade", "--install", NAME, str(CHART), "--namespace", NAME, "--create-namespace"),
+            *("--wait", "--timeout", HELM_WAIT, *flags),
+        )
+
+    def uninstall(self) -> None:
+        """Remove it, the kinds and its namespace; returns when they are gone."""
+        self.cluster.helm("uninstall", NAME, "--namespace", NAME, "--wait", "--ignore-not-found")
+        kinds = self.cluster.kubectl("get", "customresourcedefinitions", "--output=name").stdout.split()
+        ours = [kind for kind in kinds if kind.endswith(".trainmaster.io")]
+        if ours:
+            self.cluster.kubectl("delete", *ours)
+        self.cluster.kubectl("delete", "namespace", NAME, "--ignore-not-found")
+
+    def objects(self) -> list[str]:
+        """Names of all objects in the cluster that are the release's by label."""
+        kinds = "deployments,services,secrets,configmaps,serviceaccounts,roles,rolebindings,leases,jobs,pods"
+        wide = "clusterroles,clusterrolebindings,customresourcedefinitions,validatingadmissionpolicies"
+        selector = f"--selector=app.kubernetes.io/part-of={NAME}"
+        found: list[str] = []
+        for asked in ((kinds, "--all-namespaces"), (wide,)):
+            found += self.cluster.kubectl("get", *asked, selector, "--output=name").stdout.split()
+        return found
+
+    def metric(self, name: str, *labels: str) -> float:
+        """The sum of a metric of the operator, over the lines that hold all these labels."""
+        path = f"/api/v1/namespaces/{NAME}/services/{NAME}:metrics/proxy/metrics"
+        lines = self.cluster.kubectl("get", "--raw", path).stdout.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if _is(line, name, labels))
+
+    def logs(self) -> str:
+        """What its operators have logged."""
+        return self.cluster.kubectl("logs", f"--namespace={NAME}", f"deployment/{NAME}", "--all-pods").stdout
+
+
+def _is(line: str, name: str, labels: Sequence[str]) -> bool:
+    return line.split("{", maxsplit=1)[0].split(" ", maxsplit=1)[0] == name and all(label in line for label in labels)
