@@ -53,6 +53,14 @@ control-plane: $(VENV)/.dev ## Build the test control plane's programs (7-10 min
 soak: $(VENV)/.dev ## The kill series whole: every step, not a sample (about an hour)
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m soak --timeout 7200 $(if $(SEED),--seed $(SEED))
 
+.PHONY: images
+images: ## Build the images operator and trainer (docker, podman or buildah; BASE_IMAGE, TAG)
+	scripts/images.sh
+
+.PHONY: sbom
+sbom: ## Write dist/sbom-*.spdx.json: what the built images hold
+	scripts/sbom.sh
+
 .PHONY: cluster-up
 cluster-up: $(VENV)/.dev ## Start a cluster on this machine: real kubelet, containerd, pods (as root; no registry needed)
 	scripts/packages.sh
