@@ -6,17 +6,17 @@ trainer have no use for it.
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from trainmaster.client import Client
-
 __version__ = "0.1.0"
 __all__ = ["Client", "__version__"]
 
+if TYPE_CHECKING:
+    from trainmaster.client import Client
+else:
+    # Type checkers do not see it: it would make every misspelt name a known one.
+    def __getattr__(name: str) -> type:
+        if name == "Client":
+            from trainmaster.client import Client  # noqa: PLC0415 - see the module's docstring
 
-def __getattr__(name: str) -> type["Client"]:
-    if name == "Client":
-        from trainmaster.client import Client  # noqa: PLC0415 - see the module's docstring
-
-        return Client
-    message = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(message)
+            return Client
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)

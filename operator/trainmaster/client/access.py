@@ -12,6 +12,7 @@ import json
 import os
 import ssl
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,8 +33,6 @@ from trainmaster.client.kubeconfig import (
 ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PLUGIN_SECONDS: Final = 120
 """A credential plugin may ask a person to log in with a browser."""
-SHOWN: Final = 300
-"""Characters of a plugin's complaint in a message."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,20 +165,26 @@ def _add_certificate(context: ssl.SSLContext, credentials: _Credentials) -> None
 def _ask_plugin(plugin: ExecPlugin, *, folder: Path) -> _Credentials:
     """Run a credential plugin. Raises NoAccessError with its words, and its install hint where it is not there."""
     command = str(folder / plugin.command) if os.sep in plugin.command else plugin.command
-    asked = {"apiVersion": plugin.api_version, "kind": "ExecCredential", "spec": {"interactive": False}}
+    person = sys.stdin is not None and sys.stdin.isatty()
+    asked = {"apiVersion": plugin.api_version, "kind": "ExecCredential", "spec": {"interactive": person}}
     environment = os.environ | {each.name: each.value for each in plugin.env}
     environment["KUBERNETES_EXEC_INFO"] = json.dumps(asked)
     try:
         done = subprocess.run(  # noqa: S603 - the user's own kubeconfig names the program, as kubectl runs it
-            [command, *plugin.args], env=environment, capture_output=True, timeout=PLUGIN_SECONDS, check=True, text=True
+            [command, *plugin.args],
+            env=environment,
+            stdin=None if person else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,  # and stderr goes where ours does: it may ask a person to log in somewhere
+            timeout=PLUGIN_SECONDS,
+            check=True,
+            text=True,
         )
         status = _status(json.loads(done.stdout))
     except FileNotFoundError as error:
         message = f"the kubeconfig's credential plugin {command} is not there: {plugin.install_hint or WAYS}"
         raise NoAccessError(message) from error
     except subprocess.CalledProcessError as error:
-        said = str(error.stderr).strip()[-SHOWN:]
-        message = f"the credential plugin {command} failed with exit code {error.returncode}: {said}"
+        message = f"the credential plugin {command} failed with exit code {error.returncode}; its words are on stderr"
         raise NoAccessError(message) from error
     except (OSError, subprocess.TimeoutExpired, ValueError) as error:
         message = f"the credential plugin {command} gave no credentials ({error}): run it by hand, then try again"

@@ -13,6 +13,7 @@ from trainmaster.adapters.manifests.objects import judge_object
 from trainmaster.api.conditions import Phase
 from trainmaster.api.labels import LABEL_RUN_UID
 from trainmaster.api.objects import Key
+from trainmaster.api.problems import Problem
 from trainmaster.api.problems import errors as errors_of
 from trainmaster.api.trainingrun import TrainingRun
 from trainmaster.client import errors
@@ -211,7 +212,7 @@ class Client:
         """Create a run, and return it as it is stored. It is judged before anything is sent.
 
         Args:
-            run: a TrainingRun, a manifest as a mapping (or as `load_manifests` gives it), or the path of a file with it.
+            run: a TrainingRun, a manifest as a mapping (or as `load_manifests` gives it), or the path of its file.
             apply: server-side apply: change the run of this name if there is one; may be repeated.
             force: with `apply`, take over fields that somebody else has set to other values.
             namespace: for a manifest that names none; by default the client's.
@@ -277,9 +278,7 @@ class Client:
             message = f"{errors.describe(found)}: spec.rerun is {new!r} already: any other value trains again"
             raise ClientError(message)
         wanted = {**(changes or {}), "rerun": new}
-        data = {name: raw[name] for name in ("apiVersion", "kind")}
-        data |= {"metadata": {"name": found.metadata.name}, "spec": merged(raw["spec"], wanted)}
-        problems = errors_of(judge_object(data))
+        problems = _new_problems(raw, wanted)
         if problems:
             raise InvalidRunError(problems)
         return self._change(found, wanted)
@@ -328,6 +327,14 @@ class Client:
         except RefusedError as error:
             raise _gone(error, key) from error
         return read_run(raw)
+
+
+def _new_problems(raw: Json, changes: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with a stored run after changes of its spec, and was not before: a newer version may know more."""
+    base = {"apiVersion": raw["apiVersion"], "kind": raw["kind"], "metadata": {"name": raw["metadata"]["name"]}}
+    before = {(each.path, each.message) for each in errors_of(judge_object({**base, "spec": raw["spec"]}))}
+    after = errors_of(judge_object({**base, "spec": merged(raw["spec"], changes)}))
+    return [each for each in after if (each.path, each.message) not in before]
 
 
 def _gone(error: RefusedError, key: Key) -> ClientError:

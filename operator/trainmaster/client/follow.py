@@ -113,6 +113,11 @@ class Follower:
         self._patience.well()
         return found
 
+    def look(self) -> list[Change]:
+        """What a list says now, past a watch that may be dead without our knowing; nothing if nobody answers."""
+        self._start_over()
+        return self.changes(0.0)
+
     def _list(self) -> list[Change]:
         items = {item["metadata"]["uid"]: item for item in self._pages()}
         before, self._known = self._known, items

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Self
 
 from pydantic import ValidationError
@@ -14,7 +14,7 @@ from trainmaster.api.objects import Key
 from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
 from trainmaster.client import errors
 from trainmaster.client.errors import ClientError, RunEndedError, WaitTimeoutError
-from trainmaster.client.follow import QUIET_SECONDS, Follower
+from trainmaster.client.follow import QUIET_SECONDS, Change, Follower
 from trainmaster.client.goals import Goal, Verdict, is_current, judge
 from trainmaster.client.transport import Transport
 from trainmaster.client.views import RunChange
@@ -82,8 +82,7 @@ class RunWatch:
 
     def first(self) -> TrainingRun:
         """The run as it is at the first look. Raises RunNotFoundError, RunReplacedError."""
-        for change in self._follower.changes(QUIET_SECONDS):
-            self._take(change.raw, gone=change.gone)
+        self._take_all(self._follower.changes(QUIET_SECONDS))
         if self._run is None and self._successor:
             message = f"TrainingRun {self._key} with uid {self._uid} is gone: another one has its name now"
             raise errors.RunReplacedError(message + f" (uid {self._successor}); ask again to mean that one")
@@ -103,7 +102,9 @@ class RunWatch:
 
     def pause(self, seconds: float) -> bool:
         """Block until something has changed, `seconds` at most; whether it has."""
-        changes = self._follower.changes(seconds)
+        return self._take_all(self._follower.changes(seconds))
+
+    def _take_all(self, changes: Sequence[Change]) -> bool:
         for change in changes:
             self._take(change.raw, gone=change.gone)
         return bool(changes)
@@ -132,8 +133,11 @@ class RunWatch:
                 message = f"{errors.describe(run)} has ended, and {goal} can no longer come; spec.rerun trains again"
                 raise RunEndedError(message, run=run)
             while not self.pause(min(deadline - time.monotonic(), QUIET_SECONDS)):
-                if time.monotonic() >= deadline:
-                    raise WaitTimeoutError(_late(run, goal, timeout), run=run)
+                if time.monotonic() < deadline:
+                    continue
+                if self._take_all(self._follower.look()):
+                    break
+                raise WaitTimeoutError(_late(run, goal, timeout), run=run)
             run = self.latest()
 
     def wait_gone(self, *, timeout: float | None) -> None:

@@ -136,12 +136,12 @@ def test_a_credential_plugin_is_run_as_kubectl_runs_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("import sys; sys.exit('log in first')", "failed with exit code 1: log in first"),
+        ("import sys; sys.exit('log in first')", "failed with exit code 1; its words are on stderr"),
         ("print('no JSON')", "gave no credentials"),
         ("print('{}')", "no ExecCredential with a token"),
     ],
 )
-def test_a_plugin_that_fails_is_quoted(body: str, said: str, tmp_path: Path) -> None:
+def test_a_plugin_that_fails_is_named(body: str, said: str, tmp_path: Path) -> None:
     script(tmp_path / "plugin", body)
     path = write(tmp_path / "config", config({"exec": {"command": "./plugin"}}))
     with pytest.raises(NoAccessError, match=said):

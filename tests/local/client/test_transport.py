@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from tests.support.kubernetes_objects import run_json
 from tests.support.loop_thread import LoopThread
 from tests.support.scripted_server import Answer, ScriptedServer, refuses, resets, says, scripted_server, streams
-from trainmaster.client import RefusedError, UnreachableError, follow, transport
+from trainmaster.api.objects import Key
+from trainmaster.client import RefusedError, UnreachableError, WaitTimeoutError, follow, transport
 from trainmaster.client.access import Access
 from trainmaster.client.follow import Follower
+from trainmaster.client.goals import parse_goal
 from trainmaster.client.transport import Transport
+from trainmaster.client.watching import RunWatch
 
 PATH = "/api/v1/things"
 THING = {"metadata": {"name": "a", "uid": "u", "resourceVersion": "7"}}
@@ -117,3 +122,34 @@ def test_a_server_that_is_away_for_too_long_is_given_up(monkeypatch: pytest.Monk
         assert changes(follower, times=1) == [("7", False)]
         with pytest.raises(UnreachableError):
             changes(follower, times=9)
+
+
+def test_a_watch_that_is_dead_without_our_knowing_makes_no_wait_come_late() -> None:
+    dead = streams(then=lambda: asyncio.sleep(60))
+    with talking(runs_in("Pending"), dead, runs_in("Running")) as (client, server):
+        with RunWatch(client, Key("default", "market")) as watch:
+            run = watch.wait_for(parse_goal("running"), timeout=0.1, on_change=lambda _: None)
+        assert run.status.phase == "Running", "the last look is a list, and tells what the watch has not"
+        assert len(server.asked) == 3
+
+
+def test_a_wait_that_is_too_long_looks_once_more_and_gives_up() -> None:
+    dead = streams(then=lambda: asyncio.sleep(60))
+    with (
+        talking(runs_in("Pending"), dead, runs_in("Pending")) as (client, _),
+        RunWatch(client, Key("default", "market")) as watch,
+        pytest.raises(WaitTimeoutError) as caught,
+    ):
+        watch.wait_for(parse_goal("running"), timeout=0.1, on_change=lambda _: None)
+    assert "was not running after 0.1 s; nothing was changed, wait again" in str(caught.value)
+    assert caught.value.run.status.phase == "Pending"
+
+
+def runs_in(phase: str) -> Answer:
+    """A list of one run."""
+    run = run_json(version={"Pending": 7, "Running": 8}[phase])
+    return says({"metadata": {"resourceVersion": "9"}, "items": [run | {"status": status_in(phase)}]})
+
+
+def status_in(phase: str) -> dict[str, object]:
+    return {"phase": phase, "observedGeneration": 1}
