@@ -162,6 +162,14 @@ def test_delete_leaves_nothing(client: Client, stage: Scene) -> None:
     run.wait_gone()
 
 
+def test_a_pod_whose_node_cannot_be_asked_is_told_of_at_once(client: Client, stage: Scene) -> None:
+    run = submit(client, stage)
+    run.wait_running(launch=1)
+    with pytest.raises(RefusedError) as caught:
+        list(client.logs(run.name))
+    assert f"/pods/{run.pods(1)[0]['metadata']['name']}/log" in str(caught.value)
+
+
 # -- submitting -------------------------------------------------------------------------------------------------------
 
 

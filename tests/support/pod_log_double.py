@@ -38,6 +38,8 @@ class PodLogDouble(ApiServerDouble):
         self._open: list[web.BaseRequest] = []
         self.asked: list[dict[str, str]] = []
         """The queries of logs, in order."""
+        self.failures = 0
+        """How many of the next questions for a log are answered as of a node that is away."""
         super().__init__()
 
     # -- what a cluster does ------------------------------------------------------------------------------------------
@@ -103,6 +105,9 @@ class PodLogDouble(ApiServerDouble):
             return _refusal(404, f'pods "{pod}" not found')
         if _state(self.objects[path]) == "waiting":
             return _refusal(400, f'container "{CONTAINER}" in pod "{pod}" is waiting to start')
+        if self.failures:
+            self.failures -= 1
+            return _refusal(500, "dial tcp 10.0.0.7:10250: connection refused")
         self.asked.append(dict(request.query))
         return await self._stream(request, path, pod)
 

@@ -60,6 +60,8 @@ class LogReader:
         self._note = note
         self._patience = Patience()
         self._shown: set[str] = set()
+        self._troubled: set[str] = set()
+        """UIDs of pods whose trouble was told."""
 
     def lines(self) -> Iterator[LogLine]:
         """The lines. Raises NoLogsError, RunDeletedError, RunReplacedError, RefusedError, UnreachableError."""
@@ -70,6 +72,8 @@ class LogReader:
             pod = None if pods is None else next_pod(pods, shown=self._shown, launch=self._wanted.launch)
             if pod is not None and (pod.started or pod.ended):
                 yield from self._show(pod, run)
+                # That may have taken days, in which nobody listened to the watch.
+                self._watch.look()
             elif not self._wanted.follow and pods is not None:
                 self._demand_something(run, pod)
                 return
@@ -125,7 +129,7 @@ class LogReader:
                 if isinstance(error, RefusedError) and error.status == NOT_FOUND:
                     self._note(f"launch {pod.launch}: the pod {pod.name} is gone; what it wrote last may be missing")
                     return
-                self._bear(error)
+                self._bear(pod, error)
             if not ended:
                 time.sleep(AGAIN_SECONDS)
 
@@ -150,13 +154,19 @@ class LogReader:
             raise
         return now.ended or now.uid != pod.uid
 
-    def _bear(self, error: RefusedError | UnreachableError) -> None:
-        if isinstance(error, RefusedError) and error.status == WAITING:
-            time.sleep(AGAIN_SECONDS)
-            return
+    def _bear(self, pod: LaunchPod, error: RefusedError | UnreachableError) -> None:
+        """Wait before the next try; whoever does not follow is not kept waiting."""
         if isinstance(error, RefusedError) and error.status == FORBIDDEN:
             message = f"{error}: reading logs needs the permission to get pods/log in this namespace"
             raise RefusedError(message, status=error.status, reason=error.reason) from error
+        if not self._wanted.follow:
+            raise error
+        if isinstance(error, RefusedError) and error.status == WAITING:
+            time.sleep(AGAIN_SECONDS)
+            return
+        if pod.uid not in self._troubled:
+            self._troubled.add(pod.uid)
+            self._note(f"launch {pod.launch}: the log of pod {pod.name} cannot be read now, trying again: {error}")
         self._patience.bear(error, at_most=LOOK_SECONDS)
 
 

@@ -104,6 +104,10 @@ class RunWatch:
         """Block until something has changed, `seconds` at most; whether it has."""
         return self._take_all(self._follower.changes(seconds))
 
+    def look(self) -> bool:
+        """Ask what is there now, past the watch, which may be dead or far behind; whether that was news."""
+        return self._take_all(self._follower.look())
+
     def _take_all(self, changes: Sequence[Change]) -> bool:
         for change in changes:
             self._take(change.raw, gone=change.gone)
@@ -135,7 +139,7 @@ class RunWatch:
             while not self.pause(min(deadline - time.monotonic(), QUIET_SECONDS)):
                 if time.monotonic() < deadline:
                     continue
-                if self._take_all(self._follower.look()):
+                if self.look():
                     break
                 raise WaitTimeoutError(_late(run, goal, timeout), run=run)
             run = self.latest()

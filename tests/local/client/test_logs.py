@@ -13,13 +13,14 @@ from tests.support.operator_process import PATIENCE_SECONDS, wait_until
 from tests.support.pod_log_double import RUN, PodLogDouble, pod_log_double
 from trainmaster import Client
 from trainmaster.api.errors import TrainmasterError
-from trainmaster.client import NoLogsError, RefusedError, RunDeletedError, logs
+from trainmaster.client import NoLogsError, RefusedError, RunDeletedError, follow, logs
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(logs, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(follow, "PAUSE_FIRST_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -194,6 +195,29 @@ def test_without_following_there_must_be_something_to_read(cluster: PodLogDouble
     cluster.start("first", launch=1)
     with pytest.raises(NoLogsError, match="no log of launch 7"):
         list(client.logs("market", launch=7))
+
+
+def test_a_node_that_is_away_is_told_of_once_and_waited_for(cluster: PodLogDouble, client: Client) -> None:
+    cluster.run(phase="Running")
+    cluster.start("first", launch=1)
+    cluster.write("first", "one")
+    cluster.failures = 3
+    follower = Follower(client)
+    follower.wait_lines("one")
+    cluster.end("first")
+    cluster.run(phase="Succeeded")
+
+    follower.wait_end()
+    assert [note for note in follower.notes if "cannot be read now, trying again: " in note] == follower.notes[1:]
+    assert len(follower.notes) == 2
+
+
+def test_whoever_does_not_follow_is_told_at_once_that_a_node_is_away(cluster: PodLogDouble, client: Client) -> None:
+    cluster.run(phase="Running")
+    cluster.start("first", launch=1)
+    cluster.failures = 1
+    with pytest.raises(RefusedError, match="10250: connection refused"):
+        list(client.logs("market"))
 
 
 def test_logs_that_may_not_be_read_name_the_permission(
