@@ -30,7 +30,7 @@ def hold(run: Run, *, launch: int, held: bool) -> None:
 def test_21_a_pod_that_fits_nowhere_waits_as_long_as_it_takes(stage: Scene) -> None:
     run = stage.create("unschedulable", storage={"checkpoints": "pvc://not-there-yet"})
     run.wait_pod(launch=1, phase="Pending")
-    run.wait_phase("Pending")
+    run.wait_for(lambda: run.condition("Ready").get("reason") == Reason.UNSCHEDULABLE, what="why it waits")
     run.wait_settled()
     run.assert_quiet()
     assert (run.status["crashes"], run.status["disruptions"], run.status["launch"]) == (0, 0, 1)

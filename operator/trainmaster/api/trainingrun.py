@@ -404,6 +404,7 @@ class TrainingRunStatus(OpenModel):
     plan: PlanStatus | None = Field(None, description="The plan in force.")
     launch: int = Field(0, description="Number of the newest launch; never falls, never repeats.")
     launch_time: Time | None = Field(None, description="When the newest launch was decided.")
+    launch_node: str = Field("", description="Node of the newest launch's pod.")
     running_time: Time | None = Field(None, description="When the newest launch's pod began to run.")
     launch_outcome: str | None = Field(None, description="How the newest launch ended; absent while it lives.")
     launch_end_message: str = Field("", description="How the newest launch ended, in words.")

@@ -24,6 +24,9 @@ REQUEST_TIMEOUT = 30.0
 """Seconds; a request of a test that takes longer hangs."""
 NODE_CAPACITY = {"cpu": "10k", "memory": "100Ti", "ephemeral-storage": "100Ti", "pods": "5000"}
 """More than any test asks for: what is short is GPUs."""
+KWOK_NODE = "kwok.x-k8s.io/node"
+"""Annotation of the nodes that kwok plays."""
+READY_NODE = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status"}
 ENDED = {True: ("Succeeded", "Completed"), False: ("Failed", "Error")}
 """Phase of a pod and reason of its containers, by whether the exit code is 0."""
 
@@ -105,18 +108,25 @@ class ControlPlane:
             msg = f"{method} {self.url}{path}: {error}"
             raise UnreachableError(msg) from error
 
-    def add_node(self, name: str, *, gpus: int = 8) -> None:
-        """Make a fake node; kwok makes it Ready, and its pods run until `finish_pod`."""
+    def add_node(self, name: str, *, gpus: int = 8, only_for: str = "", held: bool = False) -> None:
+        """Make a fake node; kwok makes it Ready, and its pods run until `finish_pod`.
+
+        A `held` one is Ready, but nobody's: its pods do nothing, and it says nothing more. With `only_for`
+        (`KEY=VALUE`) it has that label and that taint: only pods go there that ask for the one and bear the other.
+        """
         capacity = NODE_CAPACITY | {"nvidia.com/gpu": str(gpus)}
+        own = dict([only_for.split("=", 1)]) if only_for else {}
         node = {
             "apiVersion": "v1",
             "kind": "Node",
             "metadata": {
                 "name": name,
-                "annotations": {"kwok.x-k8s.io/node": "fake"},
-                "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"},
+                "annotations": {} if held else {KWOK_NODE: "fake"},
+                "labels": own
+                | {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"},
             },
-            "status": {"capacity": capacity, "allocatable": capacity},
+            "spec": {"taints": [{"key": key, "value": value, "effect": "NoSchedule"} for key, value in own.items()]},
+            "status": {"capacity": capacity, "allocatable": capacity} | ({"conditions": [READY_NODE]} if held else {}),
         }
         self._expect(201, "POST", "/api/v1/nodes", node)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.control_plane.credentials import make_credentials
-from tests.support.control_plane.plane import ControlPlane, Layout, PlaneError, UnreachableError
+from tests.support.control_plane.plane import KWOK_NODE, ControlPlane, Layout, PlaneError, UnreachableError
 from tests.support.control_plane.process import Daemon, free_ports, kill_all, start_daemon, tail_of
 
 START_TIMEOUT = 120.0
@@ -192,7 +192,8 @@ def _scheduler(layout: Layout) -> list[str]:
 def _kwok(layout: Layout) -> list[str]:
     return [
         f"--kubeconfig={layout.kubeconfig('admin')}",
-        "--manage-all-nodes=true",
+        "--manage-all-nodes=false",
+        f"--manage-nodes-with-annotation-selector={KWOK_NODE}=fake",
         "--node-lease-duration-seconds=40",
         f"--cidr={POD_RANGE}",
         f"--config={STAGES}",

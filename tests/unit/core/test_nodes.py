@@ -57,6 +57,25 @@ def test_a_pod_that_met_its_own_limit_says_nothing_against_its_node() -> None:
     assert noted(oom, resources={"memory": "1Gi"}) == {}
 
 
+def test_a_lost_node_is_blamed_although_its_pod_is_gone_and_says_nothing() -> None:
+    running = look(run_of(status=status_of()), job_of(node="n1"), now=at(5)).status
+    assert running.launch_node == "n1"
+    silent = job_of(node="n1", due_to_end=at(400))
+    lost = look(run_of(status=running), silent, now=at(500)).status
+    gone = look(run_of(status=lost), job_of("Failed", disrupted=True), now=at(900)).status
+
+    assert [(known.node, known.failures) for known in gone.node_failures] == [("n1", 1)]
+    assert gone.decisions[-1].evidence == "the cluster took the pod on node n1"
+    assert (gone.launch, gone.launch_node) == (2, "")
+
+
+def test_a_node_whose_pod_a_person_deleted_is_not_blamed() -> None:
+    running = look(run_of(status=status_of()), job_of(node="n1"), now=at(5)).status
+
+    assert look(run_of(status=running), now=at(900)).status.node_failures == ()
+    assert noted(failed(node="", podless=True), status=running) == {}
+
+
 def test_a_node_that_is_not_known_is_not_blamed() -> None:
     assert noted(failed(node="", exit_code=137)) == {}
 

@@ -46,6 +46,7 @@ def new_launch(number: int, now: datetime) -> dict[str, object]:
         "launch_outcome": None,
         "launch_end_message": "",
         "launch_crashes": 0,
+        "launch_node": "",
         "running_time": None,
         "queued_seconds": 0,
         "queued_since": None,
@@ -114,6 +115,7 @@ def _timing(job: ObservedJob, status: TrainingRunStatus, now: datetime) -> Train
         # What ran before it was queued is in `active_seconds` already.
         since = max(job.running_since, status.queued_since or job.running_since)
         update["running_time"] = since
+        update["launch_node"] = job.node
         update["start_time"] = status.start_time or since
     return status.model_copy(update=update) if update else status
 

@@ -20,7 +20,7 @@ from trainmaster.core.plan import awaits_plan, first_plan, without_content
 from trainmaster.core.run.absorb import current_job, new_launch
 from trainmaster.core.run.account import FINAL_ORDERS, charge, has_told, is_repeated, ordered_end, ordered_ending
 from trainmaster.core.run.deadlines import backs_off, exceeded, expiry, is_quick, seconds_between
-from trainmaster.core.run.nodes import avoided, note_failure, remembered
+from trainmaster.core.run.nodes import avoided, note, note_failure, remembered
 from trainmaster.core.run.outcome import Ending, classify
 from trainmaster.core.run.records import asks_for_earlier, decide_record, taken_over
 from trainmaster.core.run.standing import Standing, terminal_standing
@@ -69,7 +69,12 @@ def _steer_living(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) 
     if job is None and not open_decisions(status, DecisionKind.LAUNCH):
         return _vanished(snapshot, status, now)
     reason = _why_end(snapshot, status, now)
-    course = Course(status=status, standing=_living_standing(snapshot, status, job=job, ending=reason, now=now))
+    standing = _living_standing(snapshot, status, job=job, ending=reason, now=now)
+    if job is not None and standing.reason == Reason.NODE_LOST:
+        # Now, for a pod that is removed with its node says nothing any more.
+        failures = note(status, node=job.node, reason=standing.message, now=now)
+        status = status.model_copy(update={"node_failures": failures})
+    course = Course(status=status, standing=standing)
     # A Job that has ended already needs no order to end: only its pods are waited for, and what it did is its own.
     over = job is not None and job.state in {"Complete", "Failed"}
     if reason is not None and not over and not _is_ending(status):
@@ -175,6 +180,8 @@ def _account(snapshot: Snapshot, status: TrainingRunStatus, *, job: ObservedJob,
         # That its pod is not seen may be this cache's lag: only the server proves that it is gone.
         waiting = Standing(phase=Phase.PENDING, reason=Reason.WAITING_FOR_PODS, message="the launch has ended")
         return Course(status=status, standing=waiting, look_live=True)
+    # A pod that is gone cannot say any more where it was.
+    job = replace(job, node=job.node or status.launch_node)
     ending, told = classify(job, snapshot.trainer), has_told(job, snapshot.trainer)
     charged = charge(status, ending, told=told)
     ordered = ordered_end(status)

@@ -16,6 +16,7 @@ from typing import Final
 from trainmaster.api.conditions import EXIT_CRASHED, Reason
 from trainmaster.api.trainingrun import NodeFailures, TrainingRun, TrainingRunStatus
 from trainmaster.core.run.outcome import Ending
+from trainmaster.core.run.words import cut
 from trainmaster.core.snapshot import ObservedJob
 
 AVOIDED_FROM: Final = 2
@@ -23,21 +24,27 @@ AVOIDED_FROM: Final = 2
 KEPT_NODES: Final = 8
 FORGOTTEN_SECONDS: Final = 86_400
 """A day: by then somebody has looked at a node that fails pods, or it is gone."""
-NOBODYS_FAULT: Final = frozenset({"EvictionByEvictionAPI", "PreemptionByScheduler", ""})
-"""The cluster's words for taking a pod that say nothing against its node."""
+NOBODYS_FAULT: Final = frozenset({"EvictionByEvictionAPI", "PreemptionByScheduler", Reason.JOB_VANISHED})
+"""Words for taking a pod that say nothing against its node."""
 
 
 def note_failure(
     run: TrainingRun, status: TrainingRunStatus, *, job: ObservedJob, ending: Ending, told: bool, now: datetime
 ) -> tuple[NodeFailures, ...]:
     """The list after a launch has ended; `told`: its launcher had its last word."""
+    if not _blames_node(run, job, ending=ending, told=told):
+        return remembered(status.node_failures, now)
+    return note(status, node=job.node, reason=ending.message, now=now)
+
+
+def note(status: TrainingRunStatus, *, node: str, reason: str, now: datetime) -> tuple[NodeFailures, ...]:
+    """The list with one more failure of a node; the newest launch counts once, however often it is told of."""
     kept = remembered(status.node_failures, now)
-    if not job.node or not _blames_node(run, job, ending=ending, told=told):
+    old = next((known for known in kept if known.node == node), None)
+    if not node or (old is not None and status.launch_time is not None and old.last_time > status.launch_time):
         return kept
-    before = sum(known.failures for known in kept if known.node == job.node)
-    others = [known for known in kept if known.node != job.node]
-    fresh = NodeFailures(node=job.node, failures=before + 1, last_time=now, reason=ending.message)
-    return tuple([*others, fresh][-KEPT_NODES:])
+    fresh = NodeFailures(node=node, failures=(old.failures if old else 0) + 1, last_time=now, reason=cut(reason))
+    return tuple([*(known for known in kept if known is not old), fresh][-KEPT_NODES:])
 
 
 def remembered(failures: Sequence[NodeFailures], now: datetime) -> tuple[NodeFailures, ...]:
