@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.operator_process import PATIENCE_SECONDS, wait_until
-from tests.support.pod_log_double import RUN, PodLogDouble, pod_log_double
+from tests.support.pod_log_double import RUN, PodLogDouble
 from trainmaster import Client
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.client import NoLogsError, RefusedError, RunDeletedError, follow, logs
@@ -24,21 +22,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cluster() -> Iterator[PodLogDouble]:
-    with pod_log_double() as server:
-        yield server
-
-
-@pytest.fixture
-def client(cluster: PodLogDouble, tmp_path: Path) -> Client:
-    config = {
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "c"}}],
-        "clusters": [{"name": "c", "cluster": {"server": cluster.url}}],
-    }
-    path = tmp_path / "kubeconfig"
-    path.write_text(json.dumps(config))
-    return Client(kubeconfig=path)
+def client(kubeconfig: Path) -> Client:
+    return Client(kubeconfig=kubeconfig)
 
 
 class Follower:
