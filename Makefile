@@ -14,7 +14,7 @@ WORKERS ?= 3
 
 .PHONY: help
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Two marks: what running needs, and what developing needs on top. Each is made again when its lock changes.
 $(VENV)/.local: requirements/local.lock requirements/data.lock pyproject.toml scripts/install.sh
@@ -74,6 +74,10 @@ cluster-down: $(VENV)/.dev ## End it; nothing but its images stays
 e2e: $(VENV)/.dev ## Tests of real pods, in a cluster of their own or in the given one (TRAINMASTER_E2E_USE_CLUSTER=1)
 	[ "$${TRAINMASTER_E2E_USE_CLUSTER:-}" = 1 ] || scripts/packages.sh
 	TRAINMASTER_E2E=1 $(BIN)/pytest -n 0 --timeout 1800 tests/e2e
+
+.PHONY: e2e-torch
+e2e-torch: ## The same and the trainer's own image with torch: 15 minutes and 20 GB of disk more
+	TRAINMASTER_E2E_TORCH=1 $(MAKE) e2e
 
 .PHONY: generate
 generate: $(VENV)/.dev ## Write crds/, the chart's kinds and docs/reference/ anew from the models

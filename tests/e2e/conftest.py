@@ -11,11 +11,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.node import Cluster, use_cluster
-from tests.support.node.images import OPERATOR, STUB, Images
+from tests.support.node.images import Images
 from tests.support.node.release import Release
 from tests.support.node.team import Team, new_team
 
+TORCH = "TRAINMASTER_E2E_TORCH"
+"""Environment variable: 1 means that the trainer's own image, with torch, is built and tried: many minutes and GB."""
+
 collect_ignore_glob = [] if os.environ.get("TRAINMASTER_E2E") == "1" else ["test_*.py"]
+if os.environ.get(TORCH) != "1":
+    collect_ignore_glob.append("test_torch.py")
 
 
 @pytest.fixture(scope="session")
@@ -24,10 +29,9 @@ def cluster() -> Iterator[Cluster]:
     with use_cluster() as cluster:
         if cluster.node is not None:
             images = Images(folders=cluster.node.folders)
-            images.make_operator()
-            images.make_stub()
-            for name in (OPERATOR, STUB):
-                images.hand_over(name, cluster.node.images)
+            images.bring(cluster.node.images)
+            if os.environ.get(TORCH) == "1":
+                images.bring_trainer(cluster.node.images)
         yield cluster
 
 

@@ -1,5 +1,6 @@
 """Training for tests of pods: descends a parabola at a set pace, and does on the way what its hyperparameters say.
 
+First it prints when it and its launcher started, and when what has been done was done: seconds since 1970.
 It validates after every step: its numbers are in status as soon as status is written.
 
 `steps`, `seconds_per_step`, `learning_rate`; once per run, when a step is reached: `crash_at`, `hang_at`, `exhaust_at`
@@ -19,10 +20,17 @@ wanted = plan["hyperparameters"]
 root, launch = Path(plan["storage"]["root"]), str(plan["launch"])
 saved = max(root.glob("*/state.json"), key=lambda path: int(path.parent.name), default=None)
 state: dict[str, Any] = (
-    json.loads(saved.read_text()) if saved else {"step": 0, "weight": 5.0, "done": [], "applied": {}}
+    json.loads(saved.read_text()) if saved else {"step": 0, "weight": 5.0, "done": {}, "applied": {}}
 )
 session = connect(applied=state["applied"])
 steps, rate, weight = int(wanted.get("steps", 20)), float(wanted.get("learning_rate", 0.1)), state["weight"]
+
+
+def launcher_started() -> float:
+    """When process 1 of the pod started."""
+    ticks = int(Path("/proc/1/stat").read_text().rpartition(")")[2].split()[19])
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def save() -> None:
@@ -35,11 +43,13 @@ def due(event: str, step: int) -> bool:
     """Whether an event is to happen now; it is written down first, so that it happens once."""
     if event in state["done"] or step != int(wanted.get(event, -1)):
         return False
-    state["done"].append(event)
+    state["done"][event] = time.time()
     save()
     return True
 
 
+said = {"started": time.time(), "launcher": launcher_started(), "done": state["done"]}
+print(json.dumps(said), flush=True)  # noqa: T201  # read from the pod's log
 for step in range(state["step"], steps):
     for directive in session.due(step):
         rate = float(directive.set.get("learning_rate", rate))

@@ -59,9 +59,23 @@ class Images:
         """The stub's image."""
         self._build(STUB, [f"--file={STUB_FILE}"])
 
-    def make_trainer(self) -> None:
-        """The trainer's image, with torch: several GB, minutes."""
-        self._build(TRAINER, ["--target=trainer"], locks=("build", "trainer", "data"))
+    def bring_trainer(self, store: Store) -> None:
+        """Make the trainer's image, with torch, and bring it into a node's containerd.
+
+        It is several GB: it is never kept twice, so that all of it is made anew each time, in some ten minutes.
+        """
+        with tempfile.TemporaryDirectory(dir=self._scratch()) as folder:
+            archive = Path(folder) / "image.tar"
+            options = ["--target=trainer", "--layers=false"]
+            self._build(f"docker-archive:{archive}:{TRAINER}", options, locks=("build", "trainer", "data"))
+            store.add(archive)
+
+    def bring(self, store: Store) -> None:
+        """Make the images of operator and stub, and bring them into a node's containerd."""
+        self.make_operator()
+        self.make_stub()
+        for name in (OPERATOR, STUB):
+            self.hand_over(name, store)
 
     def identity(self, name: str) -> str:
         """The ID of an image: what it holds, in one word."""

@@ -95,19 +95,21 @@ class Run:
         """The step that the operator knows of."""
         return int((self.status.get("progress") or {}).get("step", 0))
 
-    def wait_phase(self, *phases: str) -> Json:
-        """Wait for one of these phases; the status then.
+    def wait_phase(self, *phases: str, patience: float = PATIENCE) -> Json:
+        """Wait for one of these phases, so many seconds at most; the status then.
 
         Raises:
             AssertionError: it did not come; with the status and what the pods said.
         """
-        self.wait_for(lambda status: status.get("phase") in phases, what=f"phase {' or '.join(phases)}")
+        self.wait_for(
+            lambda status: status.get("phase") in phases, what=f"phase {' or '.join(phases)}", patience=patience
+        )
         return self.status
 
-    def wait_for(self, condition: Callable[[Json], bool], *, what: str) -> None:
+    def wait_for(self, condition: Callable[[Json], bool], *, what: str, patience: float = PATIENCE) -> None:
         """Wait for something to be true of the status. Raises as `wait_phase`."""
         try:
-            wait_until(lambda: condition(self.status), what=f"{self.name}: {what}", timeout=PATIENCE)
+            wait_until(lambda: condition(self.status), what=f"{self.name}: {what}", timeout=patience)
         except AssertionError as error:
             msg = f"{error}\nstatus: {json.dumps(self.status, indent=1)}\n{self._told()}"
             raise AssertionError(msg) from error
