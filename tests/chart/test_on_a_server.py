@@ -343,7 +343,7 @@ def start_container(release: Release, pod: Json, *, folder: Path) -> subprocess.
 
 def the_test_run(release: Release, waiting: subprocess.Popen[str]) -> UserRun:
     """The run that `helm test` makes."""
-    path = f"{RUNS.format(release.enabled)}?labelSelector=app.kubernetes.io/part-of=helm-test"
+    path = f"{RUNS.format(release.enabled)}?labelSelector=app.kubernetes.io/component=helm-test"
 
     def there() -> bool:
         assert waiting.poll() is None, waiting.communicate()[0]
