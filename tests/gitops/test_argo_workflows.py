@@ -20,6 +20,7 @@ TABLE = {
     "new": "Waits",
     "starting": "Waits",
     "unschedulable": "Waits",
+    "image-pull-failed": "Waits",
     "queued": "Waits",
     "running": "Waits",
     "relaunching": "Waits",

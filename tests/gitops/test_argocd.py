@@ -26,6 +26,7 @@ TABLE = {
     "new": ("Progressing", "The operator has not seen this spec yet", "InProgress"),
     "starting": ("Progressing", "Starting: the launch's pod is not running yet", "InProgress"),
     "unschedulable": ("Progressing", "Unschedulable: no node takes the pod: ", "InProgress"),
+    "image-pull-failed": ("Progressing", "ImagePullFailed: the image cannot be pulled (ErrImagePull)", "InProgress"),
     "queued": ("Progressing", "JobQueued: the Job is suspended by somebody else", "Current"),
     "running": ("Progressing", "Running: training", "Current"),
     "relaunching": ("Progressing", "Starting: the launch's pod is not running yet", "Current"),

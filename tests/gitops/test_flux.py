@@ -22,6 +22,7 @@ TABLE = {
     "new": ("InProgress", "InProgress"),
     "starting": ("InProgress", "InProgress"),
     "unschedulable": ("InProgress", "InProgress"),
+    "image-pull-failed": ("InProgress", "InProgress"),
     "queued": ("Current", "InProgress"),
     "running": ("Current", "InProgress"),
     "relaunching": ("Current", "InProgress"),

@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "how-to" / "gitops.md"
 ROWS = {
     # beginning of the row -> recorded objects that it is about
     "new or changed, not seen yet": {"new", "unobserved"},
-    "`Pending`, never started": {"starting", "unschedulable"},
+    "`Pending`, never started": {"starting", "unschedulable", "image-pull-failed"},
     "`Queued`": {"queued"},
     "`Running`": {"running"},
     "`Pending`, between two launches": {"relaunching"},

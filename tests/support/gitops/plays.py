@@ -14,6 +14,7 @@ from typing import Any
 from tests.support.cluster_runs import JOBS
 from tests.support.gitops.reporter import Reporter
 from tests.support.operator_process import wait_until
+from tests.support.own_nodes import own_nodes, says_waiting
 from tests.support.scene import Run, Scene
 from trainmaster.api.conditions import EXIT_CONFIGURATION, EXIT_RETRY, Outcome, Phase, Reason
 from trainmaster.api.labels import LABEL_LAUNCH, LABEL_RUN_UID, job_name
@@ -51,6 +52,16 @@ def unschedulable(scene: Scene) -> Wire:
         lambda: run.condition("Reconciling").get("reason") == Reason.UNSCHEDULABLE, what="the scheduler's word"
     )
     return settled(run, Phase.PENDING)
+
+
+def image_pull_failed(scene: Scene) -> Wire:
+    """A node has its pod, and cannot pull the image."""
+    with own_nodes(scene.plane, 1, held=True) as nodes:
+        run = scene.create("image-pull-failed", **nodes.spec)
+        run.wait_for(lambda: any(pod["spec"].get("nodeName") for pod in run.pods(1)), what="a node has its pod")
+        says_waiting(run, launch=1, reason="ErrImagePull", message="no such host")
+        wait_reason(run, Reason.IMAGE_PULL_FAILED)
+        return settled(run, Phase.PENDING)
 
 
 def queued(scene: Scene) -> Wire:
@@ -108,7 +119,7 @@ def name_conflict(scene: Scene) -> Wire:
     }
     assert scene.plane.request("POST", JOBS.format(scene.namespace), job).status == 201
     run.edit(suspend=False)
-    run.wait_for(lambda: run.condition("Stalled").get("reason") == Reason.NAME_CONFLICT, what="the conflict")
+    wait_reason(run, Reason.NAME_CONFLICT)
     return taken(run)
 
 
@@ -116,7 +127,7 @@ def job_refused(scene: Scene) -> Wire:
     """A quota leaves no room for its Job."""
     with quota(scene, "count/jobs.batch"):
         run = scene.create("job-refused")
-        run.wait_for(lambda: run.condition("Stalled").get("reason") == Reason.JOB_REFUSED, what="the refusal")
+        wait_reason(run, Reason.JOB_REFUSED)
         return taken(run)
 
 
@@ -185,7 +196,8 @@ def record_failed(scene: Scene) -> Wire:
 
 
 RUNS: tuple[Play, ...] = (
-    new, starting, unschedulable, queued, running, relaunching, suspended, unobserved, name_conflict, job_refused,
+    new, starting, unschedulable, image_pull_failed, queued, running, relaunching, suspended, unobserved,
+    name_conflict, job_refused,
     succeeded, stopped_early, already_trained, failed, crashed, unknown,
 )  # fmt: skip
 RECORDS: tuple[Play, ...] = (record_succeeded, record_failed)
@@ -217,6 +229,11 @@ def quota(scene: Scene, what: str) -> Iterator[None]:
         yield
     finally:
         assert scene.plane.request("DELETE", f"{path}/none").status == 200
+
+
+def wait_reason(run: Run, reason: str) -> None:
+    """Wait until its conditions say why it stands where it does."""
+    run.wait_for(lambda: run.condition("Ready").get("reason") == reason, what=reason)
 
 
 def taken(run: Run) -> Wire:
