@@ -13,7 +13,7 @@ import socket
 import ssl
 from asyncio import sslproto
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -58,11 +58,17 @@ class ReportServer:
     """Takes reports on one socket. Belongs to one event loop."""
 
     def __init__(
-        self, handler: ReportHandler, *, tls: ssl.SSLContext | None, limits: ConnectionLimits | None = None
+        self,
+        handler: ReportHandler,
+        *,
+        tls: ssl.SSLContext | None,
+        limits: ConnectionLimits | None = None,
+        on_turned_away: Callable[[], None] | None = None,
     ) -> None:
+        """`on_turned_away` is called for each connection over the limits."""
         self._handler = handler
         self._tls = tls
-        self._http = _Connections(handler, limits or ConnectionLimits())
+        self._http = _Connections(handler, limits or ConnectionLimits(), on_turned_away=on_turned_away or _ignore)
         self._server: asyncio.Server | None = None
 
     async def start(self, listener: socket.socket) -> None:
@@ -106,7 +112,7 @@ class ReportServer:
 class _Connections(web.Server):
     """aiohttp's server, which counts its connections and refuses those over the limits."""
 
-    def __init__(self, handler: ReportHandler, limits: ConnectionLimits) -> None:
+    def __init__(self, handler: ReportHandler, limits: ConnectionLimits, *, on_turned_away: Callable[[], None]) -> None:
         super().__init__(
             handler.answer,
             request_factory=self._request,
@@ -117,6 +123,7 @@ class _Connections(web.Server):
             access_log=None,
         )
         self._limits = limits
+        self._on_turned_away = on_turned_away
         self._addresses: Counter[str] = Counter()
         self._places: dict[RequestHandler, tuple[str, asyncio.Transport]] = {}
 
@@ -129,6 +136,7 @@ class _Connections(web.Server):
         self._addresses[address] += 1
         if len(self._places) > self._limits.total or self._addresses[address] > self._limits.per_address:
             logger.warning("report server: too many connections (%d); closed one from %s", len(self._places), address)
+            self._on_turned_away()
             transport.abort()
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
@@ -158,3 +166,7 @@ class _Connections(web.Server):
     ) -> web.BaseRequest:
         loop: Any = self._loop
         return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_REPORT_BYTES)
+
+
+def _ignore() -> None:
+    """Nobody counts."""

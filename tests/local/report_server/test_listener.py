@@ -92,6 +92,7 @@ class Bench:
         self.rates = ReportRates()
         self.limits = ConnectionLimits()
         self.answered: list[int] = []
+        self.turned_away: list[bool] = []
         self._made = made
         self._folder = folder
         self._client = ssl.create_default_context(cadata=made.ca_cert.decode())
@@ -119,7 +120,9 @@ class Bench:
             rates=self.rates,
             on_answer=lambda status, _seconds: self.answered.append(status),
         )
-        self.server = ReportServer(self.handler, tls=tls.context, limits=self.limits)
+        self.server = ReportServer(
+            self.handler, tls=tls.context, limits=self.limits, on_turned_away=lambda: self.turned_away.append(True)
+        )
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self._port = listener.getsockname()[1]
             await self.server.start(listener)
@@ -282,6 +285,7 @@ def test_a_connection_over_the_limit_is_closed_and_a_free_place_is_used(bench: B
         first = await bench.connect()
         assert (await first.post()).status == 200
         assert await (await bench.connect()).closed()
+        assert len(bench.turned_away) == 1
         assert (await first.post()).status == 200
         first.writer.close()
         await bench.until(lambda: bench.server.connections == 0)

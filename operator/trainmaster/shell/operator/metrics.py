@@ -46,6 +46,9 @@ class Metrics:
         self._report_time = Histogram(
             "trainmaster_report_duration_seconds", "Time until the answer.", buckets=LATENCIES, registry=self.registry
         )
+        self.turned_away = Counter(
+            "trainmaster_report_connections_refused", "Connections over the limits.", registry=self.registry
+        )
         build = Gauge("trainmaster_build_info", "Version.", ["version"], registry=self.registry)
         build.labels(__version__).set(1)
         self._begun: dict[Key, float] = {}

@@ -255,7 +255,11 @@ class OperatorProcess:
             on_answer=self._metrics.report_answered,
             trusted=self._trusted,
         )
-        server = ReportServer(handler, tls=self._tls.context if self._tls is not None else None)
+        server = ReportServer(
+            handler,
+            tls=self._tls.context if self._tls is not None else None,
+            on_turned_away=self._metrics.turned_away.inc,
+        )
         health = health_app(self._metrics, unready=self._unready)
         async with _site(health, host=settings.health_host, port=settings.health_port):
             await server.start(_listen(settings.report_host, settings.report_port))
