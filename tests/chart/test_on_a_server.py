@@ -25,6 +25,7 @@ from tests.support.fault_proxy.requests import Request
 from tests.support.operator_process import PATIENCE_SECONDS, Operator, running_operator, wait_until
 from tests.support.pod_reporter import pod_token
 from trainmaster.adapters.kubernetes.permissions import PERMISSIONS
+from trainmaster.api.conditions import Outcome
 from trainmaster.api.objects import Key
 
 DENIED = "denied request"
@@ -309,7 +310,7 @@ def test_helm_test_trains_and_leaves_nothing(
         try:
             run = the_test_run(release, waiting)
             bind_claim(release, run.name)
-            run.succeed()
+            run.end(0, outcome=Outcome.COMPLETED)
             told = waiting.communicate(timeout=PATIENCE_SECONDS)[0]
         finally:
             waiting.kill()

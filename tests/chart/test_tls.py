@@ -28,6 +28,12 @@ def test_by_itself_the_operator_keeps_it_in_a_secret_that_is_not_mounted() -> No
     assert mounted(rendered) == []
 
 
+def test_the_secret_can_be_left_for_the_next_installation() -> None:
+    kept = render("--set", "tls.keepSecret=true").one("Secret")
+    assert kept["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert "annotations" not in render().one("Secret")["metadata"]
+
+
 @pytest.mark.parametrize(
     ("file", "secret", "authorities"),
     [

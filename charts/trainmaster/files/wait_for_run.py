@@ -53,7 +53,7 @@ def wait(path: str) -> bool:
     """Whether it succeeds in time; tells what becomes of it."""
     deadline, told = time.monotonic() + TIMEOUT, ""
     while time.monotonic() < deadline:
-        status = request("GET", path).get("status") or {}
+        status = look(path)
         conditions = {each["type"]: each for each in status.get("conditions") or []}
         now = " ".join([str(status.get("phase")), *(f"{t}={c['status']}" for t, c in sorted(conditions.items()))])
         if now != told:
@@ -66,6 +66,17 @@ def wait(path: str) -> bool:
         time.sleep(PAUSE)
     say(f"waited {TIMEOUT:g} s in vain")
     return False
+
+
+def look(path: str) -> Json:
+    """Status of the run; empty while the API server does not answer, which is no word about the run."""
+    try:
+        return request("GET", path).get("status") or {}
+    except urllib.error.HTTPError:
+        raise
+    except OSError as error:
+        say(f"no answer: {error}")
+        return {}
 
 
 def say(line: str) -> None:
