@@ -1,6 +1,6 @@
 """Training for tests of pods: descends a parabola at a set pace, and does on the way what its hyperparameters say.
 
-First it prints when it and its launcher started, and when what has been done was done: seconds since 1970.
+First it prints when launcher, process and training started, and when what was done was done: seconds since 1970.
 It validates after every step: its numbers are in status as soon as status is written.
 
 `steps`, `seconds_per_step`, `learning_rate`; once per run, when a step is reached: `crash_at`, `hang_at`, `exhaust_at`
@@ -26,9 +26,9 @@ session = connect(applied=state["applied"])
 steps, rate, weight = int(wanted.get("steps", 20)), float(wanted.get("learning_rate", 0.1)), state["weight"]
 
 
-def launcher_started() -> float:
-    """When process 1 of the pod started."""
-    ticks = int(Path("/proc/1/stat").read_text().rpartition(")")[2].split()[19])
+def process_started(process: str) -> float:
+    """When a process of the pod started."""
+    ticks = int(Path("/proc", process, "stat").read_text().rpartition(")")[2].split()[19])
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
 
@@ -48,7 +48,8 @@ def due(event: str, step: int) -> bool:
     return True
 
 
-said = {"started": time.time(), "launcher": launcher_started(), "done": state["done"]}
+said = {"started": time.time(), "launcher": process_started("1"), "process": process_started("self")}
+said |= {"done": state["done"]}
 print(json.dumps(said), flush=True)  # noqa: T201  # read from the pod's log
 for step in range(state["step"], steps):
     for directive in session.due(step):

@@ -6,6 +6,7 @@ sees: it needs no network. What is built lies in buildah's store, by layers, and
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.support.node.folders import Folders
 from tests.support.node.holder import TOOLS
@@ -30,6 +32,8 @@ STUB = "localhost/trainmaster/stub:e2e"
 STUB_FILE = ROOT / "tests" / "e2e" / "stub" / "Dockerfile"
 PYTHON = "3.11"
 """The base's: what packages are downloaded for."""
+MEGABYTES = {"KB": 1e-3, "MB": 1.0, "GB": 1e3}
+"""By the units that buildah tells sizes in."""
 QUOTED_LINES = 30
 """Lines of a failed command's output that the error quotes."""
 
@@ -80,6 +84,25 @@ class Images:
     def identity(self, name: str) -> str:
         """The ID of an image: what it holds, in one word."""
         return self._buildah("images", "--quiet", "--no-trunc", name)
+
+    def config(self, name: str) -> dict[str, Any]:
+        """How an image is run: user, entry point, labels."""
+        found: dict[str, Any] = self._inspect(name)["OCIv1"]["config"]
+        return found
+
+    def layers(self, name: str) -> list[str]:
+        """Digests of an image's layers, from the base up."""
+        found: list[str] = self._inspect(name)["OCIv1"]["rootfs"]["diff_ids"]
+        return found
+
+    def megabytes(self, name: str) -> float:
+        """Size of an image's files; millions of bytes."""
+        number, unit = json.loads(self._buildah("images", "--json", name))[0]["size"].split()
+        return float(number) * MEGABYTES[unit]
+
+    def _inspect(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._buildah("inspect", "--type=image", name))
+        return found
 
     def hand_over(self, name: str, store: Store) -> None:
         """Bring an image into a node's containerd, unless it has it in this form already."""
