@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 from typer.main import get_command
@@ -26,11 +27,7 @@ from trainmaster.cli.main import app
 
 FILES = sorted((Path(__file__).parent / "values").glob("*.yaml"))
 LABEL = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
-FLAGS = {
-    option
-    for parameter in get_command(app).commands["operator"].params  # type: ignore[attr-defined]  # click's group
-    for option in parameter.opts
-}
+OPERATOR: click.Command = get_command(app).commands["operator"]  # type: ignore[attr-defined]  # click's group
 
 
 @pytest.fixture(scope="module", params=FILES, ids=lambda path: path.stem)
@@ -107,8 +104,13 @@ def test_ports_that_are_named_exist(rendered: Rendered) -> None:
     assert monitored <= set(service)
 
 
-def test_the_operator_knows_every_flag(rendered: Rendered) -> None:
-    assert set(rendered.flags) <= FLAGS
+def test_the_operator_understands_its_arguments(rendered: Rendered) -> None:
+    (container,) = rendered.one("Deployment")["spec"]["template"]["spec"]["containers"]
+    name, *arguments = container["args"]
+    understood = OPERATOR.make_context(name, arguments).params
+    assert understood["leader_elect"], "whatever the number of replicas"
+    assert not understood["insecure_reports"]
+    assert understood["lease_namespace"] == NAMESPACE
     report = rendered.flags["--report-url"][0]
     assert report == f"https://{rendered.one('Service')['metadata']['name']}.{NAMESPACE}.svc:8443/v1/reports"
 
