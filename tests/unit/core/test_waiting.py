@@ -9,7 +9,7 @@ import pytest
 from tests.support.runs import Field, at, conditions_of, decision_of, job_of, look, run_of, status_of
 from trainmaster.api.conditions import DecisionKind, DecisionState, Phase, Reason
 from trainmaster.api.trainingrun import TrainingRunStatus
-from trainmaster.core.run.waiting import LOST_SECONDS
+from trainmaster.core.run.waiting import LOST_SECONDS, POD_SECONDS
 from trainmaster.core.snapshot import JobState, ObservedJob, Told
 
 
@@ -57,6 +57,21 @@ def test_a_pod_about_which_nothing_is_said_is_on_its_way() -> None:
     status = look(run_of(status=status_of()), job_of("Pending", live_pods=1)).status
 
     assert (status.phase, said(status)[0], conditions_of(status)["Ready"]) == (Phase.PENDING, Reason.STARTING, "False")
+
+
+def test_a_job_without_a_pod_says_where_to_look_for_what_refuses_it() -> None:
+    job = job_of("Pending")
+    soon = look(run_of(status=status_of()), job, now=at(POD_SECONDS - 1))
+    assert (said(soon.status)[0], soon.wake_at) == (Reason.STARTING, at(POD_SECONDS))
+
+    late = look(run_of(status=soon.status), job, now=at(POD_SECONDS))
+    assert said(late.status)[0] == Reason.POD_NOT_CREATED
+    assert f"kubectl describe job {job.name}" in said(late.status)[1]
+    assert [(e.type, e.reason) for e in late.events] == [("Warning", Reason.POD_NOT_CREATED)]
+    assert (late.wake_at, late.status.decisions, late.status.disruptions) == (None, (), 0)
+
+    queued = status_of(queued_seconds=9000)
+    assert said(look(run_of(status=queued), job, now=at(9000)).status)[0] == Reason.STARTING
 
 
 def test_it_heals_by_itself_when_the_image_appears() -> None:

@@ -92,7 +92,8 @@ def _end_launch(snapshot: Snapshot, course: Course, *, job: ObservedJob | None, 
         return replace(course, look_live=True)
     if job is None:
         return _withdraw(snapshot, course.status, reason=reason, now=now)
-    words = cut(waiting_standing(job).message) if reason in FINAL_ORDERS and job.state == "Pending" else ""
+    waits = reason in FINAL_ORDERS and job.state == "Pending"
+    words = cut(waiting_standing(job, course.status, now=now).message) if waits else ""
     status = _record(course.status, DecisionKind.END_LAUNCH, reason=reason, now=now, evidence=words)
     return replace(course, status=status)
 
@@ -116,16 +117,16 @@ def _living_standing(
     if job is None and _name(snapshot, status.launch) in snapshot.foreign_names:
         message = "a Job of another owner has the name that this launch needs; rename the run"
         return Standing(phase=Phase.PENDING, reason=Reason.NAME_CONFLICT, message=message)
-    standing = steady(_going_on(job, ending=ending, now=now), status, job)
+    standing = steady(_going_on(job, status, ending=ending, now=now), status, job)
     return _refused(snapshot, standing, _name(snapshot, status.launch))
 
 
-def _going_on(job: ObservedJob | None, *, ending: str | None, now: datetime) -> Standing:
+def _going_on(job: ObservedJob | None, status: TrainingRunStatus, *, ending: str | None, now: datetime) -> Standing:
     lost = lost_standing(job, now)
     if lost is not None:
         return lost
     if job is None or job.state in {"Pending", "Complete", "Failed"}:
-        waiting = waiting_standing(job)
+        waiting = waiting_standing(job, status, now=now)
         return replace(waiting, reason=ending) if ending else waiting
     if job.state == "Suspended":
         return Standing(phase=Phase.QUEUED, reason=ending or Reason.JOB_QUEUED, message=QUEUED)

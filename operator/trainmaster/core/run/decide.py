@@ -13,7 +13,7 @@ from trainmaster.core.run.deadlines import expiry, next_deadline, not_before
 from trainmaster.core.run.effects import effects_of
 from trainmaster.core.run.events import events_of
 from trainmaster.core.run.standing import with_standing
-from trainmaster.core.run.waiting import lost_at
+from trainmaster.core.run.waiting import lost_at, pod_missing_at
 from trainmaster.core.snapshot import Result, Snapshot
 
 
@@ -56,5 +56,6 @@ def _wake_at(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> da
         moments.append(not_before(status) if status.phase == Phase.PENDING else None)
     elif status.launch:
         deadline = next_deadline(snapshot.run, status)
-        moments += [deadline[0] if deadline else None, lost_at(current_job(snapshot, status))]
+        job = current_job(snapshot, status)
+        moments += [deadline[0] if deadline else None, lost_at(job), pod_missing_at(job, status)]
     return min((moment for moment in moments if moment is not None and moment > now), default=None)

@@ -15,6 +15,7 @@ TROUBLES: Final = frozenset(
         Reason.IMAGE_PULL_FAILED,
         Reason.JOB_REFUSED,
         Reason.NODE_LOST,
+        Reason.POD_NOT_CREATED,
         Reason.UNSCHEDULABLE,
     }
 )

@@ -33,16 +33,32 @@ HOPELESS: Final = frozenset({"InvalidImageName"})
 """What only another spec can mend."""
 LOST_SECONDS: Final = 15
 """A kubelet that lives writes the end of a pod down within seconds of the grace period; this is a busy one's time."""
+POD_SECONDS: Final = 30
+"""A Job has its pod within a second, on a busy control plane within some; after this long something refuses it."""
 NOT_YET: Final = "the launch's pod is not running yet"
 
 
-def waiting_standing(job: ObservedJob | None) -> Standing:
+def waiting_standing(job: ObservedJob | None, status: TrainingRunStatus, *, now: datetime) -> Standing:
     """Where a run stands whose launch has no running pod."""
     told = job.waiting if job is not None else None
+    missing_at = pod_missing_at(job, status)
+    if job is not None and missing_at is not None and now >= missing_at:
+        message = (
+            f"the Job has no pod after {POD_SECONDS} s: a quota or an admission rule may refuse it; "
+            f"`kubectl describe job {job.name}` says which"
+        )
+        return Standing(phase=Phase.PENDING, reason=Reason.POD_NOT_CREATED, message=message)
     if told is None:
         return Standing(phase=Phase.PENDING, reason=Reason.STARTING, message=NOT_YET)
     reason, words = _told(told)
     return Standing(phase=Phase.PENDING, reason=reason, message=f"{words}: {told.message or told.reason}")
+
+
+def pod_missing_at(job: ObservedJob | None, status: TrainingRunStatus) -> datetime | None:
+    """When it is worth telling that a Job has no pod; time in a queue does not count."""
+    if job is None or job.state != "Pending" or job.live_pods or status.launch_time is None:
+        return None
+    return status.launch_time + timedelta(seconds=status.queued_seconds + POD_SECONDS)
 
 
 def _told(told: Told) -> tuple[str, str]:
