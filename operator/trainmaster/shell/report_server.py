@@ -35,6 +35,10 @@ BODY_SECONDS: Final = 10
 REPORTS_EACH_TURN: Final = 32
 """Reports that are read and taken in one turn of the event loop, some 8 ms of it: all else that runs there (reconciles,
 watches, the Lease) waits no longer for its own, however many launchers report at once."""
+HOLD_SECONDS: Final = 0.25
+"""How long an answer 429 is held back: who does not wait by himself then sends four a second on each connection, as
+`POD_RATE` has it, and not as many as a core can refuse. No launcher notices: it leaves as much between two reports."""
+TOO_MANY: Final = 429
 BEARER = "Bearer "
 
 
@@ -127,6 +131,9 @@ class ReportHandler:
         self.busy.add(connection)
         try:
             answer = await self._answer(request)
+            answered = time.perf_counter()
+            if answer.status == TOO_MANY and not self.draining:
+                await asyncio.sleep(HOLD_SECONDS)
         finally:
             self.busy.discard(connection)
             if self.draining and not self.busy:
@@ -134,7 +141,7 @@ class ReportHandler:
         if self.draining:
             answer.force_close()
         if self._on_answer is not None:
-            self._on_answer(answer.status, time.perf_counter() - started)
+            self._on_answer(answer.status, answered - started)
         return answer
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:

@@ -256,6 +256,23 @@ def test_a_pod_that_reports_too_often_is_slowed_down_and_others_are_not(bench: B
     story(bench, tell)
 
 
+def test_who_hastes_waits_for_the_refusal_and_nobody_else_does(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.rates = ReportRates(pod=ONE)
+    monkeypatch.setattr(report_server, "HOLD_SECONDS", 3600)
+    monkeypatch.setattr(report_listener, "DRAIN_SECONDS", 0.1)
+
+    async def tell() -> None:
+        hasty, patient = await bench.connect(), await bench.connect()
+        assert (await hasty.post(token="pod-1")).status == 200
+        refusal = asyncio.create_task(hasty.post(token="pod-1"))
+        await bench.until(lambda: len(bench.handler.busy) == 1)
+        assert (await patient.post(token="pod-2")).status == 200
+        assert (refusal.done(), len(bench.handler.busy)) == (False, 1)
+        refusal.cancel()
+
+    story(bench, tell)
+
+
 def test_a_namespace_has_its_share(bench: Bench) -> None:
     bench.rates = ReportRates(namespace=ONE)
 
