@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.support.aged_certificates import WITH_SUCCESSOR, data_of_age, swap_due
 from tests.support.stored_secret import StoredSecret
 from trainmaster.adapters.certificates import Material, TlsError, held, trusted, up_to_date
 from trainmaster.adapters.kubernetes import tls_secret
@@ -269,3 +271,28 @@ def test_an_authority_may_sign_its_successor_and_nothing_else_below() -> None:
     assert lengths == [1, 1, 0]
     assert own.public_key() == crossed.public_key()
     assert crossed.not_valid_after_utc == first.not_valid_after_utc
+
+
+@pytest.mark.parametrize(
+    ("years", "has_successor", "swaps"), [(0, False, 0), (5.9, False, 0), (6.5, True, 0), (7.5, False, 1)]
+)
+def test_what_years_make_of_a_secret(years: float, *, has_successor: bool, swaps: int) -> None:
+    data = data_of_age(NAMES, years=years)
+    secret = StoredSecret(PATH, data)
+    replica = looked(secret)
+    assert secret.writes == 0, "nothing is due"
+    assert (data["next-ca.crt"] != "") == has_successor
+    assert base64.b64decode(data["tls.crt"]).count(b"BEGIN") == 1 + swaps, "the leaf, and the old authority's signature"
+    assert asyncio.run(shake(replica.context, replica.trusted))
+
+
+def test_a_swap_under_a_running_operator_is_found_at_its_next_look() -> None:
+    before = data_of_age(NAMES, years=WITH_SUCCESSOR)
+    secret = StoredSecret(PATH, before)
+    replica = looked(secret)
+    old = trusted(replace(material_of(before), next_cert=b""))
+    secret.change(**swap_due(before))
+    asyncio.run(replica.look())
+    assert secret.writes == 1
+    assert replica.trusted not in old
+    assert asyncio.run(shake(replica.context, old)), "who knows the old authority alone"
