@@ -160,6 +160,21 @@ def evicts(run: Run, *, launch: int) -> None:
     says_ended(run, launch=launch, exit_code=137, reason="Error", message=message, conditions=[target])
 
 
+def test_26_a_pod_that_somebody_deleted_while_nobody_looked_is_a_disruption(stage: Scene) -> None:
+    run = stage.create("robbed-unseen")
+    run.wait_running(launch=1)
+    stage.keeper.kill()
+    pod = run.pods(1)[0]["metadata"]["name"]
+    assert stage.plane.request("DELETE", f"/api/v1/namespaces/{stage.namespace}/pods/{pod}").status == 200
+    run.wait_for(lambda: not run.pods(), what="the pod is gone")
+    stage.keeper.start()
+    run.wait_running(launch=2)
+
+    assert charged(run) == (0, 1)
+    assert "its pod was deleted" in run.decisions[-1]["evidence"]
+    stage.assert_lawful()
+
+
 def test_a_node_that_fails_twice_is_avoided_by_the_launch_after(stage: Scene, plane: ControlPlane) -> None:
     with own_nodes(plane, 2, held=True) as nodes:
         bad, good = nodes.names
