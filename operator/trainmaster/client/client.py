@@ -98,9 +98,8 @@ class Client:
     ) -> tuple[TrainingRun, ...]:
         """The runs of a namespace, or of all, by namespace and name; `labels` selects as kubectl's -l does."""
         path = paths.everywhere(paths.OURS, paths.RUNS, namespace="" if all_namespaces else self._where(namespace))
-        answer = self._transport.get(path, {"labelSelector": labels} if labels else None)
         found = []
-        for raw in answer.get("items") or []:
+        for raw in self._transport.read_all(path, {"labelSelector": labels} if labels else None)[0]:
             try:
                 found.append(read_run(raw))
             except UnreadableRunError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -28,8 +28,6 @@ QUIET_SECONDS: Final = 75.0
 """A watch that is silent for longer is dead: the server sends a bookmark every minute."""
 WATCH_SECONDS: Final = 600
 """After so long the server ends a watch and we open another."""
-PAGE: Final = 500
-"""Objects in one page of a list."""
 
 
 class Patience:
@@ -119,20 +117,11 @@ class Follower:
         return self.changes(0.0)
 
     def _list(self) -> list[Change]:
-        items = {item["metadata"]["uid"]: item for item in self._pages()}
+        listed, self._version = self._transport.read_all(self._path, self._query)
+        items = {item["metadata"]["uid"]: item for item in listed}
         before, self._known = self._known, items
         gone = [Change(raw=raw, gone=True) for uid, raw in before.items() if uid not in items]
         return gone + [Change(raw=raw) for uid, raw in items.items() if _version(raw) != _version(before.get(uid))]
-
-    def _pages(self) -> Iterator[Json]:
-        query = {**self._query, "limit": str(PAGE)}
-        while True:
-            page = self._transport.get(self._path, query)
-            yield from page.get("items") or []
-            if not page["metadata"].get("continue"):
-                self._version = page["metadata"]["resourceVersion"]
-                return
-            query["continue"] = page["metadata"]["continue"]
 
     def _watch(self, seconds: float) -> list[Change]:
         if self._stream is None:

@@ -32,6 +32,8 @@ BUSY_TRIES: Final = 3
 """Tries of a request that the server was too busy to begin (429): nothing of it was done."""
 BUSY_MAX_SECONDS: Final = 30.0
 """A longer Retry-After is not waited for."""
+PAGE: Final = 500
+"""Objects in one page of a list: no answer grows without bounds."""
 CHUNK: Final = 65_536
 """Bytes read from a stream at once, at most."""
 KEEPALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
@@ -125,6 +127,17 @@ class Transport:
                     raise
             time.sleep(READ_PAUSE_SECONDS * number * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
         raise AssertionError("the last try either returns or raises")
+
+    def read_all(self, path: str, query: Query | None = None) -> tuple[list[Json], str]:
+        """All objects of a list, read in pages, and its resourceVersion. Raises RefusedError, UnreachableError."""
+        items: list[Json] = []
+        asked = {**(query or {}), "limit": str(PAGE)}
+        while True:
+            page = self.get(path, asked)
+            items += page.get("items") or []
+            if not page["metadata"].get("continue"):
+                return items, page["metadata"]["resourceVersion"]
+            asked["continue"] = page["metadata"]["continue"]
 
     def send(self, method: str, path: str, body: Json, *, query: Query | None = None, content_type: str = JSON) -> Json:
         """Write, once. Raises RefusedError, UnreachableError: then nobody knows whether it was done."""

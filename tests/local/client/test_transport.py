@@ -75,6 +75,15 @@ def test_a_refusal_carries_the_servers_words() -> None:
     assert str(caught.value) == "GET /api/v1/things: 403 because Forbidden"
 
 
+def test_a_list_is_read_in_pages() -> None:
+    first = {"metadata": {"resourceVersion": "7", "continue": "more"}, "items": [THING]}
+    last = {"metadata": {"resourceVersion": "7"}, "items": None}
+    with talking(says(first), says(last)) as (client, server):
+        assert client.read_all(PATH, {"labelSelector": "a=b"}) == ([THING], "7")
+        assert [asked.query.get("continue") for asked in server.asked] == [None, "more"]
+        assert all(asked.query["labelSelector"] == "a=b" for asked in server.asked)
+
+
 LIST = {"metadata": {"resourceVersion": "7"}, "items": [THING]}
 MOVED = (
     b'{"type": "MODIFIED", "object": {"metadata": {"name": "a", "uid": "u", "resourceVersion": "8"}}}\n'
