@@ -1,4 +1,4 @@
-"""A namespace that enforces the Pod Security Standard `restricted` takes the pods that we make: a real server says so."""
+"""A namespace that enforces the Pod Security Standard `restricted` takes our pods, says a real API server."""
 
 from __future__ import annotations
 
