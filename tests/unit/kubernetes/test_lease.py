@@ -14,6 +14,7 @@ from trainmaster.adapters.kubernetes.client import ApiClient, ApiError
 from trainmaster.adapters.kubernetes.lease import (
     DEADLINE_SECONDS,
     DURATION_SECONDS,
+    RETRY_SECONDS,
     LeaderElector,
     LostLeadershipError,
 )
@@ -187,4 +188,97 @@ def test_launchers_are_sent_to_a_plain_address_or_nowhere(told: str, url: str | 
         await third.acquire()
         assert third.leader_url is None, "who has let go is asked no more"
 
+    tell(story)
+
+
+# -- what is said where there is no Lease to be had ---------------------------------------------------------------
+
+
+class NoNamespace(Server):
+    """The namespace of the Lease is not there, until it is made."""
+
+    made = False
+
+    async def post(self, path: str, body: Json) -> Json:
+        if not self.made:
+            raise ApiError(status=404, reason="NotFound", message='namespaces "ours" not found')
+        return await super().post(path, body)
+
+
+def test_a_namespace_that_does_not_exist_is_said_once_and_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        server = NoNamespace()
+        one = elector(server, "one")
+        assert one.missing == "the Lease ours/trainmaster was not asked for yet"
+        waiting = asyncio.create_task(one.acquire())
+        await asyncio.sleep(20)
+        assert "namespace ours does not exist" in one.missing
+        assert [record.levelname for record in caplog.records if "does not exist" in record.message] == ["WARNING"]
+        server.made = True
+        await asyncio.wait_for(waiting, 5)
+        assert (one.leading, one.missing) == (True, "")
+
+    caplog.set_level("INFO")
+    run_virtually(main())
+
+
+class Forbidding(Server):
+    """Refuses all that is asked of the Lease, when it is told to."""
+
+    forbids = False
+
+    def _answer(self) -> None:
+        if self.forbids:
+            raise ApiError(status=403, reason="Forbidden", message="403 leases are forbidden")
+        super()._answer()
+
+
+def test_a_holder_that_may_not_renew_acts_no_more_and_says_so_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        server = Forbidding()
+        one = elector(server, "one")
+        held = await holding(one)
+        server.forbids = True
+        await asyncio.sleep(RETRY_SECONDS + 1)
+        assert (one.leading, one.missing) == (True, ""), "one refusal is none yet"
+        await asyncio.sleep(600)
+        assert (one.leading, held.done()) == (False, False), "nobody else holds it: it may be had again"
+        assert "403 leases are forbidden" in one.missing
+        assert "nothing is written" in one.missing
+        said = [message for message in caplog.messages if message.startswith("the Lease ours/trainmaster: 403")]
+        assert 9 <= len(said) <= 11, said
+        assert "selftest --cluster" in said[0]
+        assert said[1].endswith("times before)")
+        server.forbids = False
+        await asyncio.sleep(3)
+        assert (one.leading, one.missing) == (True, "")
+        await end(held)
+
+    run_virtually(main())
+
+
+def test_an_api_server_that_is_away_makes_nobody_unready() -> None:
+    async def story(server: Server) -> None:
+        one = elector(server, "one")
+        held = await holding(one)
+        server.away = True
+        await asyncio.sleep(60)
+        assert (one.leading, one.missing) == (False, "")
+        await end(held)
+
+    tell(story)
+
+
+def test_who_waits_says_once_who_leads_and_misses_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async def story(server: Server) -> None:
+        one, two = elector(server, "one"), elector(server, "two")
+        held = await holding(one)
+        waiting = asyncio.create_task(two.acquire())
+        await asyncio.sleep(100)
+        assert two.missing == ""
+        assert [message for message in caplog.messages if "waiting" in message] == ["waiting: one leads"]
+        await end(waiting)
+        await end(held)
+
+    caplog.set_level("INFO")
     tell(story)

@@ -4,8 +4,9 @@ The holder renews every `RETRY_SECONDS`. Another takes over only when it has see
 `DURATION_SECONDS` on its own clock. The holder counts from before it sent its last good renewal, and gives up after
 `DEADLINE_SECONDS`: the five seconds between are for clocks that tick differently. All on monotonic clocks, which go on
 while a process is stopped; a process that wakes up too late finds that it does not lead before it writes anything.
-A holder that cannot renew because the API server is away writes nothing, and goes on when it finds the Lease still its
-own: an outage restarts nobody. One that finds another's name in it has lost it, and ends.
+A holder that cannot renew, because the API server is away or refuses it, writes nothing, and goes on when it finds the
+Lease still its own: an outage or a Role that was removed restarts nobody, since a new process would fare no better. One
+that finds another's name in it has lost it, and ends.
 (Durations are those of client-go's leaderelection.)
 """
 
@@ -22,6 +23,7 @@ from urllib.parse import urlsplit
 
 from trainmaster.adapters.kubernetes import paths
 from trainmaster.adapters.kubernetes.client import ApiClient, ApiError
+from trainmaster.adapters.kubernetes.repetitions import Repetitions
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.objects import Key
 
@@ -32,7 +34,10 @@ Json = dict[str, Any]
 DURATION_SECONDS: Final = 15
 DEADLINE_SECONDS: Final = 10
 RETRY_SECONDS: Final = 2
-CONFLICTS: Final = frozenset({404, 409})
+NOT_FOUND: Final = 404
+CONFLICTS: Final = frozenset({NOT_FOUND, 409})
+"""Answers to a write that say that another was there first; a Lease that cannot be created is no such thing."""
+ADVICE: Final = "`trainmaster selftest --cluster` says what is missing"
 ANNOTATION_URL: Final = "trainmaster.io/report-url"
 """Where the holder takes reports: replicas that do not lead send launchers there. A launcher that goes there checks
 for the name by which it knows the operator, so that nothing but an operator's key makes it say its token."""
@@ -40,6 +45,10 @@ for the name by which it knows the operator, so that nothing but an operator's k
 
 class LostLeadershipError(TrainmasterError):
     """This process does not lead any more: it must not write."""
+
+
+class NoNamespaceError(TrainmasterError):
+    """There is no namespace for the Lease."""
 
 
 class LeaderElector:
@@ -64,6 +73,16 @@ class LeaderElector:
         """The Lease's version, and when it was first seen."""
         self.leader_url: str | None = None
         """Where the present holder takes reports, as far as is known."""
+        self._waits_for = ""
+        """Whose lead we have said that we wait for."""
+        self._trouble = f"the Lease {lease} was not asked for yet"
+        """Why the Lease could not be had when it was asked for last; empty where it could, or nobody answers."""
+        self._repetitions = Repetitions(monotonic=monotonic)
+
+    @property
+    def missing(self) -> str:
+        """Why this process can neither act nor wait its turn; empty where it can, or the API server is away."""
+        return "" if self.leading else self._trouble
 
     @property
     def leading(self) -> bool:
@@ -90,7 +109,7 @@ class LeaderElector:
             await asyncio.sleep(RETRY_SECONDS)
             await self._try(held=True)
             if led and not self.leading:
-                logger.warning("the Lease %s cannot be renewed: nothing is written until it is", self._key)
+                logger.warning("the Lease %s could not be renewed: nothing is written until it is", self._key)
             elif self.leading and not led:
                 logger.info("the Lease %s is renewed; going on", self._key)
             led = self.leading
@@ -113,23 +132,50 @@ class LeaderElector:
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
                 mine = await self._take(held=held)
+            self._trouble = ""
         except TimeoutError:
             mine = False
-        except ApiError as error:
-            if error.status not in CONFLICTS:
-                logger.warning("the Lease %s: %s", self._key, error)
+        except (ApiError, NoNamespaceError) as error:
+            self._refused(error)
             mine = False
         if mine:
             self._valid_until = started + DEADLINE_SECONDS
         return mine
 
+    def _refused(self, error: ApiError | NoNamespaceError) -> None:
+        """Note why the Lease cannot be had, and say it, but not each time."""
+        status = error.status if isinstance(error, ApiError) else NOT_FOUND
+        if isinstance(error, ApiError) and status in CONFLICTS:
+            return
+        told = f"the Lease {self._key}: {error}"
+        if status:
+            told = f"{told}; nothing is written until it can be had; {ADVICE}"
+            self._trouble = told
+        if text := self._repetitions.text(told):
+            logger.warning("%s", text)
+
+    async def _create(self) -> None:
+        try:
+            await self._client.post(paths.leases(self._key.namespace), self._new())
+        except ApiError as error:
+            if error.status != NOT_FOUND:
+                raise
+            message = f"namespace {self._key.namespace} does not exist: create it, or name another --lease-namespace"
+            raise NoNamespaceError(message) from error
+
+    def _wait_for(self, holder: str) -> None:
+        """Say who leads, when it is another than before."""
+        if holder != self._waits_for:
+            logger.info("waiting: %s leads", holder)
+        self._waits_for = holder
+
     async def _take(self, *, held: bool) -> bool:
         try:
             lease = await self._client.get(paths.lease(self._key))
         except ApiError as error:
-            if error.status != 404:
+            if error.status != NOT_FOUND:
                 raise
-            await self._client.post(paths.leases(self._key.namespace), self._new())
+            await self._create()
             return True
         version, spec = lease["metadata"]["resourceVersion"], lease.get("spec") or {}
         holder = spec.get("holderIdentity") or ""
@@ -146,6 +192,7 @@ class LeaderElector:
             self._seen = version, looked
         expired = looked - self._seen[1] > (spec.get("leaseDurationSeconds") or DURATION_SECONDS)
         if holder not in {"", self._identity} and not expired:
+            self._wait_for(holder)
             return False
         change: Json = {"holderIdentity": self._identity, "renewTime": _now(), "leaseDurationSeconds": DURATION_SECONDS}
         if holder != self._identity:
