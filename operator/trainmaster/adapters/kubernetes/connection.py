@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 
 import kopf
-import yaml
 
+from trainmaster.adapters.kubernetes.kubeconfig import DEFAULT, KubeconfigError, kubeconfig_files, read_kubeconfig
 from trainmaster.api.errors import TrainmasterError
 
 WAYS = "run it in a pod with a service account, or set KUBECONFIG to a readable kubeconfig"
@@ -46,17 +44,11 @@ class Connection:
 
 def load_connection() -> Connection:
     """Find the API server. Raises ConnectionFailedError with what was looked at and the way out."""
-    settings = kopf.OperatorSettings()
     try:
-        info = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
-    except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError, kopf.LoginError) as error:
-        message = (
-            f"the kubeconfig {os.environ.get('KUBECONFIG') or '~/.kube/config'} cannot be used ({error!r}): {WAYS}"
-        )
+        info = kopf.login_with_service_account(settings=kopf.OperatorSettings()) or _of_kubeconfig()
+    except OSError as error:
+        message = f"the service account's token cannot be read ({error.strerror or error}): {WAYS}"
         raise ConnectionFailedError(message) from error
-    if info is None:
-        message = f"no service account is mounted and there is no {Path('~/.kube/config')}: {WAYS}"
-        raise ConnectionFailedError(message)
     if not (info.token or info.username or info.certificate_path or info.certificate_data):
         message = (
             f"the kubeconfig's user for {info.server} has no token and no client certificate (credential plugins are "
@@ -64,3 +56,15 @@ def load_connection() -> Connection:
         )
         raise ConnectionFailedError(message)
     return Connection(info=info)
+
+
+def _of_kubeconfig() -> kopf.ConnectionInfo:
+    files = kubeconfig_files()
+    if not files:
+        message = f"no service account is mounted and there is no {DEFAULT}: {WAYS}"
+        raise ConnectionFailedError(message)
+    try:
+        return read_kubeconfig(files)
+    except KubeconfigError as error:
+        message = f"the kubeconfig cannot be used: {error}: {WAYS}"
+        raise ConnectionFailedError(message) from error
