@@ -229,4 +229,29 @@ def test_a_watch_that_ends_without_a_word_is_a_failure_and_not_repeated_at_once(
     scene = tell(until("watch a 9"), listed(7), streams(), listed(5), streams(), listed(5), stay)
 
     assert scene.asked() == ["list", "watch 7", "list", "watch 5", "list", "watch 5"]
-    assert caplog.messages == [f"{PATH}: the watch has ended without a word; try {n}" for n in (1, 2)]
+    assert caplog.messages == [f"{PATH}: the watch has ended without a word; trying again"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_kind_that_is_refused_is_said_once_in_one_line_with_advice_and_is_why_it_is_not_ready(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = says(b"404 page not found\n", status=status)
+    scene = tell(until("retain "), *[page] * 20, listed(7), stays())
+
+    assert caplog.messages == [
+        f"GET {PATH}: {status} 404 page not found; trying again; `trainmaster selftest --cluster` says what is missing"
+    ]
+    assert scene.reflector.missing == ""
+
+
+def test_what_was_not_listed_yet_is_told_with_the_reason() -> None:
+    asked_again = asyncio.Event()
+
+    async def notes() -> None:
+        asked_again.set()
+        await asyncio.Event().wait()
+
+    scene = tell(lambda _: asked_again.wait(), refuses(403, "Forbidden"), streams(then=notes))
+
+    assert scene.reflector.missing == f"{PATH} is not listed yet: GET {PATH}: 403 because Forbidden"

@@ -247,7 +247,8 @@ class ApiClient:
             said = orjson.loads(raw)
             reason, message = str(said.get("reason") or ""), str(said.get("message") or "")
         except (orjson.JSONDecodeError, AttributeError):
-            reason, message = "", raw[:200].decode(errors="replace")
+            # A proxy's page, or that of a path that is not served: it has lines.
+            reason, message = "", " ".join(raw[:200].decode(errors="replace").split())
         after = response.headers.get("Retry-After", "")
         return ApiError(
             status=response.status,

@@ -9,6 +9,7 @@ import time
 from typing import Any, Final, Protocol
 
 from trainmaster.adapters.kubernetes.client import SILENT, ApiClient, ApiError, WatchExpiredError
+from trainmaster.adapters.kubernetes.repetitions import Repetitions
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +18,9 @@ RETRY_MAX_SECONDS: Final = 15.0
 """Back-off of a list or watch that fails: a server that comes back must not meet all its clients at once."""
 INITIALIZING: Final = 429
 """A kind whose definition is fresh answers so for a second or two."""
+REFUSALS: Final = frozenset({401, 403, 404})
+"""Answers that time alone does not mend."""
+ADVICE: Final = "`trainmaster selftest --cluster` says what is missing"
 
 
 class Cache(Protocol):
@@ -44,6 +48,15 @@ class Reflector:
         """Where to watch from; empty: only a list can say."""
         self.synced = asyncio.Event()
         """A whole list has been read at least once."""
+        self._trouble = ""
+        """What went wrong last."""
+        self._repetitions = Repetitions()
+
+    @property
+    def missing(self) -> str:
+        """Why the cache says nothing yet; empty: it does."""
+        why = f": {self._trouble}" if self._trouble else ""
+        return "" if self.synced.is_set() else f"{self.path} is not listed yet{why}"
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -65,7 +78,10 @@ class Reflector:
 
     async def _pause(self, error: ApiError, failures: int) -> None:
         quiet = error.status == INITIALIZING and not self.synced.is_set()
-        logger.log(logging.DEBUG if quiet else logging.WARNING, "%s; try %d", error, failures)
+        self._trouble = str(error)
+        advice = f"; {ADVICE}" if error.status in REFUSALS else ""
+        if text := self._repetitions.text(f"{error}; trying again{advice}"):
+            logger.log(logging.DEBUG if quiet else logging.WARNING, "%s", text)
         if error.status or error.reason == SILENT:
             # What the server has now, only a list can say: it refused, or we watch from a version that lies ahead of
             # it (a backup was restored), and of which it would be silent for ever.
