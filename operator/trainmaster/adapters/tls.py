@@ -101,9 +101,13 @@ class ServerTls:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=trusted)
             changed = self._shown.use(self._certificate.read_bytes(), self._key.read_bytes())
         except (OSError, ValueError, ssl.SSLError, TlsError) as error:
-            files = f"{self._certificate} and {self._key} are no certificate and its key"
-            behind = "" if self._authorities is None else f", or {self._authorities} holds no authorities"
-            message = f"{files}{behind}: {error}"
+            files = f"--tls-cert {self._certificate} and --tls-key {self._key} are no certificate and its key"
+            behind = "" if self._authorities is None else f", or --tls-ca {self._authorities} holds no authorities"
+            # An ssl.SSLError is an OSError without a file.
+            why = str(error)
+            if isinstance(error, OSError) and error.filename:
+                why = f"{error.filename}: {error.strerror}"
+            message = f"{files}{behind}: {why}"
             raise TlsError(message) from error
         changed |= trusted != self.trusted
         self.trusted = trusted

@@ -15,11 +15,11 @@ from trainmaster.shell.operator.health import STUCK_SECONDS, health_app
 from trainmaster.shell.operator.metrics import Metrics
 
 
-def ask(path: str, metrics: Metrics, *, missing: str = "") -> tuple[int, str, str]:
+def ask(path: str, metrics: Metrics, *, missing: str = "", warnings: tuple[str, ...] = ()) -> tuple[int, str, str]:
     """Status, text and content type of an answer."""
 
     async def main() -> tuple[int, str, str]:
-        runner = web.AppRunner(health_app(metrics, unready=lambda: missing), access_log=None)
+        runner = web.AppRunner(health_app(metrics, unready=lambda: missing, warnings=lambda: warnings), access_log=None)
         await runner.setup()
         try:
             await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -66,5 +66,15 @@ def test_metrics_are_in_prometheus_format() -> None:
     assert "\n# TYPE trainmaster_runs gauge\ntrainmaster_runs 0.0\n" in text
 
 
-def test_nothing_else_is_served() -> None:
-    assert ask("/", Metrics())[0] == 404
+@pytest.mark.parametrize("path", ["/", "/health"])
+def test_nothing_else_is_served_and_what_is_served_is_told(path: str) -> None:
+    status, text, _ = ask(path, Metrics())
+
+    assert status == 404
+    for endpoint in ("/healthz", "/readyz", "/metrics"):
+        assert f"{endpoint} " in text
+
+
+def test_a_warning_makes_nobody_unready_and_is_told() -> None:
+    assert ask("/readyz", Metrics(), warnings=("namespace x",))[:2] == (200, "ok\nwarning: namespace x\n")
+    assert ask("/readyz", Metrics(), missing="y", warnings=("namespace x",))[:2] == (503, "y\nwarning: namespace x\n")

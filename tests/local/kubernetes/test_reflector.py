@@ -252,6 +252,9 @@ def test_what_was_not_listed_yet_is_told_with_the_reason() -> None:
         asked_again.set()
         await asyncio.Event().wait()
 
-    scene = tell(lambda _: asked_again.wait(), refuses(403, "Forbidden"), streams(then=notes))
+    async def until_asked_again(_: Scene) -> None:
+        await asked_again.wait()
+
+    scene = tell(until_asked_again, refuses(403, "Forbidden"), streams(then=notes))
 
     assert scene.reflector.missing == f"{PATH} is not listed yet: GET {PATH}: 403 because Forbidden"

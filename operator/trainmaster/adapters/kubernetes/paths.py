@@ -82,3 +82,8 @@ def lease(key: Key) -> str:
 def leases(namespace: str) -> str:
     """Leases of a namespace."""
     return f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+
+
+def namespace(name: str) -> str:
+    """One namespace."""
+    return f"{CORE}/namespaces/{name}"

@@ -7,13 +7,14 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from trainmaster import __version__
 from trainmaster.adapters.admin_file import AdminFile
 from trainmaster.adapters.kubernetes import paths
 from trainmaster.adapters.kubernetes.client import ApiClient
@@ -22,6 +23,7 @@ from trainmaster.adapters.kubernetes.connection import Connection
 from trainmaster.adapters.kubernetes.events import EventRecorder
 from trainmaster.adapters.kubernetes.lease import LeaderElector
 from trainmaster.adapters.kubernetes.manifest import LaunchSettings
+from trainmaster.adapters.kubernetes.namespaces import NamespaceWatch
 from trainmaster.adapters.kubernetes.reflector import Cache, Reflector
 from trainmaster.adapters.kubernetes.store import Stores, UnreadableRunError, new_stores
 from trainmaster.adapters.kubernetes.tls_secret import TlsSecret
@@ -76,6 +78,7 @@ class OperatorProcess:
         self._stores: Stores = new_stores(self._queue.wake, gone=self._forget)
         self._elector: LeaderElector | None = None
         self._tls: ReportTls | None = None
+        self._namespaces: NamespaceWatch | None = None
         self._admin = AdminFile(settings.admin_file)
         self._client = ApiClient(load, on_request=self._metrics.request, may_write=self._check_leading)
         self._recorder = EventRecorder(
@@ -129,9 +132,25 @@ class OperatorProcess:
         async with self._client, ApiClient(self._load) as own_client:
             self._elector = self._new_elector(own_client)
             self._tls = self._new_tls(own_client)
+            self._namespaces = NamespaceWatch(own_client, self._settings.namespaces)
+            self._say_what_begins()
             async with self._serving():
                 await self._until(stop)
             logger.info("ended")
+
+    def _say_what_begins(self) -> None:
+        settings = self._settings
+        logger.info(
+            "trainmaster %s begins as %s at %s: serves %s; trainer image %s; reports to %s; health at http://%s:%d",
+            __version__,
+            settings.identity,
+            self._client.server,
+            ", ".join(settings.namespaces) or "all namespaces",
+            settings.image,
+            settings.report_url,
+            settings.health_host,
+            settings.health_port,
+        )
 
     async def _until(self, stop: asyncio.Event) -> None:
         """Run all parts until one fails or the end is asked for."""
@@ -141,8 +160,7 @@ class OperatorProcess:
             self._recorder.run(),
             self._admin.watch(),
         ]
-        if self._tls is not None:
-            watches.append(self._tls.watch())
+        watches += [part.watch() for part in (self._tls, self._namespaces) if part is not None]
         work = asyncio.create_task(self._lead())
         tasks = [work, *(asyncio.create_task(part) for part in watches)]
         stopping = asyncio.create_task(stop.wait())
@@ -238,11 +256,11 @@ class OperatorProcess:
         ]
 
     def _unready(self) -> str:
-        """What is missing until this process sees the cluster; empty when nothing is."""
-        if self._tls is not None and self._tls.missing:
-            return self._tls.missing
-        missing = [reflector.path for reflector in self._reflectors if not reflector.synced.is_set()]
-        return f"not listed yet: {', '.join(missing)}" if missing else self._run_watch.missing
+        """What is missing until this process sees the cluster and may act, or wait its turn; empty: nothing is."""
+        missing = [self._tls.missing if self._tls is not None else "", self._run_watch.missing]
+        missing += [reflector.missing for reflector in self._reflectors]
+        missing.append(self._elector.missing if self._elector is not None else "")
+        return "\n".join(filter(None, missing))
 
     @contextlib.asynccontextmanager
     async def _serving(self) -> AsyncIterator[None]:
@@ -260,9 +278,11 @@ class OperatorProcess:
             tls=self._tls.context if self._tls is not None else None,
             on_turned_away=self._metrics.turned_away.inc,
         )
-        health = health_app(self._metrics, unready=self._unready)
-        async with _site(health, host=settings.health_host, port=settings.health_port):
-            await server.start(_listen(settings.report_host, settings.report_port))
+        namespaces = self._namespaces
+        warnings: Callable[[], Sequence[str]] = tuple if namespaces is None else lambda: namespaces.warnings
+        health = health_app(self._metrics, unready=self._unready, warnings=warnings)
+        async with _site(health, _listen(settings.health_host, settings.health_port, flag="--health-bind")):
+            await server.start(_listen(settings.report_host, settings.report_port, flag="--report-bind"))
             try:
                 yield
             finally:
@@ -307,20 +327,20 @@ async def _cancel(*tasks: asyncio.Task[object]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, flag: str) -> socket.socket:
     try:
         return socket.create_server((host, port))
     except OSError as error:
-        message = f"cannot listen at {host}:{port}: {error.strerror or error}; name another address"
+        message = f"cannot listen at {host}:{port}: {error.strerror or error}; name another address with {flag}"
         raise CannotListenError(message) from error
 
 
 @contextlib.asynccontextmanager
-async def _site(app: web.Application, *, host: str, port: int) -> AsyncIterator[None]:
+async def _site(app: web.Application, at: socket.socket) -> AsyncIterator[None]:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.SockSite(runner, _listen(host, port)).start()
+        await web.SockSite(runner, at).start()
         yield
     finally:
         await runner.cleanup()
