@@ -90,6 +90,7 @@ class Reconciler:
                 logger.info("%s: %s; deciding again", key, error)
                 return now
             memory.last_write = now
+            _log(run, result)
             await self._cluster.emit(run, result.events)
         if await self._act_all(run, result.effects, memory) or due == now:
             return self._clock.now()
@@ -166,3 +167,11 @@ class Reconciler:
         if result.status.completion_time is None:
             moments.append(now + timedelta(seconds=self._resync_seconds))
         return min(moments, default=None)
+
+
+def _log(run: TrainingRun, result: Result) -> None:
+    """A line for each piece of news: what users read in Events, with what it is about as fields."""
+    key = str(run.metadata.key)
+    for event in result.events:
+        about = {"run": key, "uid": run.metadata.uid, "launch": result.status.launch, "reason": event.reason}
+        logger.info("%s: %s: %s", key, event.reason, event.message, extra=about)

@@ -10,6 +10,7 @@ import pytest
 from tests.support.reconciled import World, finished, training
 from tests.support.runs import (
     T0,
+    UID,
     at,
     job_of,
     record_of,
@@ -220,3 +221,20 @@ def test_an_operator_whose_clock_is_wrong_goes_on_where_another_stopped(skew: ti
     world.reconciler = Reconciler(cluster=world, clock=world, series=world)
     world.settle()
     assert [job.launch for job in world.jobs] == [1, 2], "a crash is followed by a launch, without a pause of years"
+
+
+def test_a_log_tells_each_piece_of_news_once_and_what_it_is_about(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    world = training()
+    world.settle()
+    world.run = None if world.run is None else world.run.model_copy(update={"spec": run_of(suspend=True).spec})
+    world.settle()
+
+    told = [record for record in caplog.records if record.name == "trainmaster.shell.reconcile"]
+    assert len(told) == len(world.events) > 2, "as many lines as Events: what is told to users is told here"
+    assert [record.getMessage() for record in told] == [
+        f"default/market: {event.reason}: {event.message}" for event in world.events
+    ]
+    about = {(getattr(r, "run", ""), getattr(r, "uid", ""), getattr(r, "launch", 0), r.levelname) for r in told}
+    assert about == {("default/market", UID, 1, "INFO")}
+    assert [getattr(record, "reason", "") for record in told] == [event.reason for event in world.events]

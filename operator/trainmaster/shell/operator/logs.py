@@ -7,7 +7,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Final
 
-FIELDS: Final = ("run", "uid", "launch", "decision")
+FIELDS: Final = ("run", "uid", "launch", "reason")
 """Members of a record that say what it is about: `logger.info(..., extra={"run": ...})`."""
 QUIET: Final = {
     "kopf": logging.WARNING,
