@@ -57,7 +57,7 @@ def trainmaster(
 
       trainmaster local run examples/market.yaml     train what it asks for, on this machine
 
-      trainmaster crds | kubectl apply -f -          prepare a cluster
+      trainmaster crds | kubectl apply --server-side -f -  prepare a cluster
 
       trainmaster submit examples/custom.yaml        train in a cluster
     """

@@ -14,6 +14,7 @@ import typer
 
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.cli.exits import EXIT_FAILED, EXIT_REFUSED
+from trainmaster.cli.operator_flags import bare_host, mistakes
 from trainmaster.cli.output import printable, stderr
 
 if TYPE_CHECKING:
@@ -144,11 +145,13 @@ def operator(  # noqa: PLR0913 - each is a flag
 
     In a pod it uses the pod's service account, elsewhere $KUBECONFIG. The kinds must be there already:
 
-      trainmaster crds | kubectl apply -f -
+      trainmaster crds | kubectl apply --server-side -f -
 
       trainmaster selftest --cluster                 what is missing, permissions included
 
-    It ends with 0 on SIGTERM, and with 1 when it loses the Lease or its watches: let Kubernetes start it again.
+    It ends with 0 on SIGTERM, and with 1 when another replica has taken the Lease, or its watches end: let Kubernetes
+    start it again. A Lease that it cannot renew, but that nobody else has, ends nothing: it writes nothing meanwhile,
+    /readyz says why, and it goes on when it can.
     """
     from trainmaster.adapters.kubernetes.connection import load_connection  # noqa: PLC0415 - imports kopf
     from trainmaster.shell.operator.logs import set_up_logs  # noqa: PLC0415
@@ -158,18 +161,26 @@ def operator(  # noqa: PLR0913 - each is a flag
     if (tls_cert is None) != (tls_key is None):
         _refuse("give --tls-cert and --tls-key together")
     if sum((tls_cert is not None, bool(tls_secret), insecure_reports)) != 1:
-        _refuse("give --tls-cert and --tls-key, or --tls-secret, or --insecure-reports for a test")
+        _refuse("give --tls-cert and --tls-key, or --tls-secret, or --insecure-reports for a test: one of them")
     if tls_secret and not report_url:
         _refuse("--tls-secret needs --report-url: the certificate is for the name by which launchers find all replicas")
+    urls = {"--report-url": report_url, "--replica-url": replica_url}
+    for mistake in mistakes(
+        image=trainer_image, namespaces=namespace or (), lease_namespace=lease_namespace, urls=urls
+    ):
+        _refuse(mistake)
     set_up_logs(json_lines=log_format == "json", level=log_level)
     report_host, report_port = _address(report_bind, option="--report-bind")
     health_host, health_port = _address(health_bind, option="--health-bind")
     scheme = "http" if insecure_reports else "https"
+    report_url = report_url or f"{scheme}://{socket.gethostname()}:{report_port}/v1/reports"
+    if host := bare_host(report_url):
+        logger.warning("reports go to %s: pods may not find the host %r; name it with --report-url", report_url, host)
     settings = OperatorSettings(
         # The suffix: two processes that are given one name must not hold one Lease together.
         identity=f"{os.environ.get('POD_NAME') or socket.gethostname()}-{secrets.token_hex(4)}",
         image=trainer_image,
-        report_url=report_url or f"{scheme}://{socket.gethostname()}:{report_port}/v1/reports",
+        report_url=report_url,
         namespaces=tuple(namespace or ()),
         report_host=report_host,
         report_port=report_port,
