@@ -75,6 +75,7 @@ def test_selftest_names_every_missing_permission_and_prints_what_grants_them(acc
     assert len(failed) == len(without("", "")), "every one of them"
     assert f"missing: get, list, watch, create, delete in namespace {account.namespace}" in table
     roles = [role for role in yaml.safe_load_all(f"# {grant}") if role]
+    assert list(yaml.safe_load_all(selftest(account, "--rbac").stdout)) == roles
     try:
         for role in roles:
             account.plane.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(role))
@@ -103,7 +104,7 @@ def test_a_run_whose_job_may_not_be_created_says_so_and_goes_on_when_it_may(acco
         (failed,) = [line for line in said.stdout.splitlines() if " FAILED " in line]
         assert "permission jobs.batch" in failed
         assert f"missing: create in namespace {account.namespace}" in failed
-        assert "'verbs': ['create']" in failed
+        assert "{" not in failed, "words, no Python"
 
         account.grant()
         run.until_running()

@@ -100,4 +100,4 @@ def test_a_step_of_argo_workflows_trains_and_passes_on_what_came_out(stage: Scen
         ).stdout
         for each in step["outputs"]["parameters"]
     }
-    assert outputs == {"reason": "Completed", "metrics": "{}", "checkpoint": ""}
+    assert outputs == {"reason": "Completed", "metrics": '{"val_loss":"0.25"}', "checkpoint": ""}

@@ -122,7 +122,7 @@ class World:
         self.log.append("create")
         self._refuse()
         assert run == self.run, "an effect is of the object as it is stored"
-        self.jobs.append(job_of("Pending", launch=effect.plan.launch, name=effect.name))
+        self.jobs.append(job_of("Pending", launch=effect.plan.launch, name=effect.name, created_at=self.time))
 
     async def delete_job(self, run: TrainingRun, effect: DeleteJob) -> None:
         assert run.metadata.uid == UID

@@ -181,7 +181,9 @@ class World:
         self.created.append(effect.plan.launch)
         uid = f"job-{len(self.created)}"
         launch = effect.plan.launch
-        self.jobs[uid] = ObservedJob(name=effect.name, uid=uid, run_uid=UID, launch=launch, state="Pending")
+        self.jobs[uid] = ObservedJob(
+            name=effect.name, uid=uid, run_uid=UID, launch=launch, state="Pending", created_at=self.now
+        )
         self.trainers[uid] = Trainer(plan=effect.plan, rerun=int(effect.plan.storage.root.rsplit("/", 1)[1]))
 
     # -- what the cluster does ----------------------------------------------------------------------------------------

@@ -13,14 +13,14 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from trainmaster.adapters.kubernetes.permissions import TLS_SECRET, permissions
+from trainmaster.adapters.kubernetes.permissions import TLS_SECRET, Permission, permissions
 from trainmaster.adapters.local.state_dir import StateDir
 from trainmaster.api.conditions import Phase
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.trainingrun import TrainingRun
-from trainmaster.cli.exits import EXIT_FAILED
+from trainmaster.cli.exits import EXIT_FAILED, EXIT_REFUSED
 from trainmaster.cli.local import DEFAULT_STATE_DIR, StateDirOption
-from trainmaster.cli.output import OutputFormat, OutputOption, add_row, plain_table, print_data, stdout
+from trainmaster.cli.output import OutputFormat, OutputOption, add_row, plain_table, print_data, stderr, stdout
 from trainmaster.cli.selftest_outcome import Outcome
 
 TORCH_STEP = "import torch; x = torch.ones(4, requires_grad=True); (x * x).sum().backward(); print(torch.__version__)"
@@ -40,7 +40,8 @@ class Check(NamedTuple):
     call: Callable[[], str]
 
 
-def selftest(
+def selftest(  # noqa: PLR0913 - each is a flag
+    context: typer.Context,
     *,
     cluster: Annotated[
         bool, typer.Option("--cluster", help="Check a cluster instead: version, kinds and permissions, as $KUBECONFIG.")
@@ -56,6 +57,9 @@ def selftest(
             envvar="TRAINMASTER_TLS_SECRET", help="Secret of the operator's --tls-secret; empty where it has none."
         ),
     ] = TLS_SECRET,
+    rbac: Annotated[
+        bool, typer.Option("--rbac", help="Print the roles that grant what is missing, and nothing else, for kubectl.")
+    ] = False,
     output: OutputOption = OutputFormat.TABLE,
     state_dir: StateDirOption = DEFAULT_STATE_DIR,
 ) -> None:
@@ -63,21 +67,55 @@ def selftest(
 
     With --cluster: what `trainmaster operator` needs of a cluster, with the rules to add for what is missing.
 
+      trainmaster selftest --cluster --rbac | kubectl apply --server-side -f -
+
     Exit code 0 when all checks pass, 1 when one fails, 2 when there is nothing to check.
     """
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    _check_flags({name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"})
     if cluster:
-        from trainmaster.cli.selftest_cluster import inspect_cluster, print_grant  # noqa: PLC0415 - imports kopf
+        needed = permissions(tls_secret=tls_secret)
+        _selftest_cluster(namespace or [], lease_namespace, needed=needed, output=None if rbac else output)
+        return
+    outcomes = [_perform(check) for check in _checks(state_dir)]
+    _print(outcomes, output=output)
+    _exit(passed=all(outcome.passed for outcome in outcomes))
 
-        outcomes, grant = inspect_cluster(
-            tuple(namespace or ()), lease_namespace=lease_namespace, needed=permissions(tls_secret=tls_secret)
-        )
-        _print(outcomes, output=output)
-        if output is OutputFormat.TABLE:
-            print_grant(grant)
+
+def _selftest_cluster(
+    namespaces: Sequence[str], lease_namespace: str, *, needed: Sequence[Permission], output: OutputFormat | None
+) -> None:
+    """Check a cluster; without `output` print only the roles that grant what is missing."""
+    from trainmaster.cli import selftest_cluster  # noqa: PLC0415 - imports kopf
+
+    outcomes, grant = selftest_cluster.inspect_cluster(
+        tuple(namespaces), lease_namespace=lease_namespace, needed=needed
+    )
+    if output is None:
+        _exit(passed=selftest_cluster.print_rbac(outcomes, grant))
+        return
+    _print(outcomes, output=output)
+    if output is OutputFormat.TABLE:
+        selftest_cluster.print_grant(grant)
+    _exit(passed=all(outcome.passed for outcome in outcomes))
+
+
+def _check_flags(given: set[str]) -> None:
+    """Refuse what would do nothing: whoever gave it believes that it does something."""
+    if "cluster" not in given:
+        idle = [name for name in ("namespace", "lease_namespace", "tls_secret", "rbac") if name in given]
+        told = "".join(f"--{name.replace('_', '-')} needs --cluster" for name in idle[:1])
+    elif "state_dir" in given:
+        told = "--state-dir is for this machine, not for --cluster"
     else:
-        outcomes = [_perform(check) for check in _checks(state_dir)]
-        _print(outcomes, output=output)
-    if not all(outcome.passed for outcome in outcomes):
+        told = "--rbac prints YAML for kubectl: give no --output" if {"rbac", "output"} <= given else ""
+    if told:
+        stderr().print(f"error: {told}", style="bold red")
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def _exit(*, passed: bool) -> None:
+    if not passed:
         raise typer.Exit(EXIT_FAILED)
 
 

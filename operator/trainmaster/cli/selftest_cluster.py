@@ -16,7 +16,9 @@ from trainmaster.api.errors import TrainmasterError
 from trainmaster.cli.output import to_yaml
 from trainmaster.cli.selftest_outcome import Outcome
 
-GRANT = "# What is missing, for `kubectl apply -f -`:\n"
+GRANT = "# What is missing; `trainmaster selftest --cluster --rbac | kubectl apply --server-side -f -` grants it:\n"
+NEEDED = ("api server", "user")
+"""Checks without which nothing can be said of permissions."""
 ROLE_NAME = "trainmaster-missing"
 """A role of its own: what an administrator has made is not overwritten."""
 
@@ -24,7 +26,7 @@ ROLE_NAME = "trainmaster-missing"
 def inspect_cluster(
     namespaces: Sequence[str], *, lease_namespace: str, needed: Sequence[Permission] = PERMISSIONS
 ) -> tuple[list[Outcome], str]:
-    """All checks; and, where permissions are missing, the YAML that grants them. Raises TrainmasterError: no server."""
+    """All checks; and the YAML that grants what permissions are missing, if any. Raises TrainmasterError: no server."""
     return asyncio.run(_inspect(namespaces, lease_namespace=lease_namespace, needed=needed))
 
 
@@ -34,10 +36,12 @@ async def _inspect(
     own = lease_namespace or load_connection().namespace
     async with ApiClient(load_connection) as client:
         cluster = ClusterInspection(client, namespaces=namespaces, lease_namespace=own)
-        outcomes = [await _perform("api server", cluster.version())]
+        outcomes = [await _perform(NEEDED[0], cluster.version())]
         if not outcomes[0].passed:
             return outcomes, ""
-        outcomes.append(await _perform("user", cluster.user()))
+        outcomes.append(await _perform(NEEDED[1], cluster.user()))
+        if not outcomes[1].passed:
+            return outcomes, ""
         user = outcomes[-1].detail
         outcomes += [await _perform(f"kind {crd['metadata']['name']}", cluster.kind(crd)) for crd in all_crds()]
         lacking: list[Missing] = []
@@ -46,15 +50,14 @@ async def _inspect(
             lacking += missing
             outcomes.append(await _perform(told, _permitted(", ".join(permission.verbs), missing, why=permission.why)))
     granted = roles([(each.permission, each.namespace) for each in lacking], user=user, name=ROLE_NAME)
-    return outcomes, GRANT + "---\n".join(to_yaml(role) for role in granted) if granted else ""
+    return outcomes, "---\n".join(to_yaml(role) for role in granted)
 
 
 async def _permitted(verbs: str, missing: Sequence[Missing], *, why: str) -> str:
     if not missing:
         return f"{verbs}: to {why}"
     places = [f"{', '.join(each.permission.verbs)} {_place(each.namespace)}" for each in missing]
-    rules = " ".join(dict.fromkeys(str(each.permission.rule()) for each in missing))
-    message = f"missing: {'; '.join(places)}: to {why}; add the rule {rules}"
+    message = f"missing: {'; '.join(places)}: to {why}; --rbac prints the rules"
     raise MissingPermissionError(message)
 
 
@@ -76,5 +79,16 @@ async def _perform(name: str, check: Awaitable[str]) -> Outcome:
 
 
 def print_grant(grant: str) -> None:
-    """Print the YAML that grants what is missing, if anything is."""
-    sys.stdout.write(f"\n{grant}" if grant else "")
+    """Print the YAML that grants what is missing, if anything is, for people."""
+    sys.stdout.write(f"\n{GRANT}{grant}" if grant else "")
+
+
+def print_rbac(outcomes: Sequence[Outcome], grant: str) -> bool:
+    """Print that YAML and nothing else, for kubectl; whether it could be found out what is missing."""
+    failed = [outcome for outcome in outcomes if outcome.name in NEEDED and not outcome.passed]
+    for outcome in failed:
+        sys.stderr.write(f"{outcome.name}: {outcome.detail}\n")
+    if not grant and not failed:
+        sys.stderr.write("nothing is missing\n")
+    sys.stdout.write(grant)
+    return not failed

@@ -47,6 +47,8 @@ class ObservedJob:
     """UID of the run that owns it; another's UID under our name is a conflict."""
     launch: int
     state: JobState
+    created_at: datetime | None = None
+    """When it was created, as its cluster says; None: not known."""
     deleting: bool = False
     live_pods: int = 0
     """Pods that run or are still ending."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.support.virtual_time import VirtualClock, after, run_virtually
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.objects import Key
-from trainmaster.shell.work_queue import RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS, WorkQueue
+from trainmaster.shell.work_queue import FREE_SHARE, RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS, WorkQueue
 
 FLOOD = 1000
 BEHIND = Key("b", "one")
@@ -48,9 +48,19 @@ class Model:
     """Since when nothing but the workers has stood in a waiting key's way, or will."""
     in_flight: set[Key] = field(default_factory=set)
     full_until: float = -1
+    own_full_until: dict[str, float] = field(default_factory=dict)
+    """By namespace: until when it had as many in flight as one may."""
     failures: dict[Key, int] = field(default_factory=dict)
     turns: dict[str, dict[str, int]] = field(default_factory=dict)
     """For each namespace that has a key waiting for its turn: what the others were given since."""
+
+    @property
+    def share(self) -> int:
+        """Reconciles of one namespace at once."""
+        return self.workers - self.workers // FREE_SHARE
+
+    def busy(self, namespace: str) -> int:
+        return sum(key.namespace == namespace for key in self.in_flight)
 
     def woken(self, key: Key, at: float, *, now: float) -> None:
         if key not in self.due or at < self.due[key]:
@@ -62,8 +72,10 @@ class Model:
         assert key in self.due, f"{key} was not woken"
         assert key not in self.in_flight, f"{key} is in flight"
         assert len(self.in_flight) < self.workers
-        # Neither early nor late: just when it could be, or when a worker became free.
-        assert now == self.startable[key] or now == self.full_until >= self.startable[key]
+        assert self.busy(key.namespace) < self.share
+        # Neither early nor late: just when it could be, or when a worker, or one of its namespace's, became free.
+        free = max(self.full_until, self.own_full_until.get(key.namespace, -1))
+        assert now == self.startable[key] or now == free >= self.startable[key]
         own = [other for other in self.waiting(now) if other.namespace == key.namespace]
         assert self.due[key] == min(self.due[other] for other in own), f"{key} is not the longest overdue"
         for namespace, given_to in self.turns.items():
@@ -72,15 +84,20 @@ class Model:
                 assert given_to[key.namespace] <= 1, f"{namespace} waits and {key.namespace} has two turns"
         self.turns.pop(key.namespace, None)
         self.in_flight.add(key)
+        if self.busy(key.namespace) == self.share:
+            self.turns.pop(key.namespace, None)
         del self.due[key], self.startable[key]
 
     def note_turns(self, now: float) -> None:
         for waiting in self.waiting(now):
-            self.turns.setdefault(waiting.namespace, {})
+            if self.busy(waiting.namespace) < self.share:
+                self.turns.setdefault(waiting.namespace, {})
 
     def ended(self, key: Key, again: float | None, *, now: float, failed: bool) -> None:
         if len(self.in_flight) == self.workers:
             self.full_until = now
+        if self.busy(key.namespace) == self.share:
+            self.own_full_until[key.namespace] = now
         self.in_flight.remove(key)
         if key in self.due:
             self.startable[key] = max(self.due[key], now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,9 @@ OLDEST: Final = (1, 31)
 """Kubernetes' version that made podFailurePolicy stable; CEL rules in definitions have been since 1.29."""
 SHOWN_PATHS: Final = 3
 """Differing fields that a message names; the way out is the same for all."""
+PUBLISH_TRIES: Final = 10
+PUBLISH_PAUSE_SECONDS: Final = 1.0
+"""A server publishes the schema of a fresh kind some two seconds after it serves it, a busy one in ten."""
 APPLY: Final = "trainmaster crds | kubectl apply --server-side -f -"
 NOT_FOUND: Final = 404
 REVIEW: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -62,14 +66,28 @@ class ClusterInspection:
     async def kind(self, crd: Json) -> str:
         """A kind of ours is served in our version, as this version of the program knows it."""
         kind, plural = crd["spec"]["names"]["kind"], crd["spec"]["names"]["plural"]
-        theirs = await self._schema(kind)
+        theirs = await self._published(kind, plural)
         if theirs is None:
-            others = await self._versions()
+            others = [version for version in await self._versions() if version != VERSION]
             served = f"; served are {', '.join(others)}" if others else ""
             message = f"{plural}.{GROUP} is not served in version {VERSION}{served}: {APPLY}"
             raise UnfitClusterError(message)
         ours = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
         return _judge(dict(_constraints(ours)), dict(_constraints(theirs)))
+
+    async def _published(self, kind: str, plural: str) -> Json | None:
+        """The schema of a kind that is served, once it is published; None: it is not served."""
+        for tries_left in range(PUBLISH_TRIES - 1, -1, -1):
+            schema = await self._schema(kind)
+            if schema is not None or not await self._serves(plural):
+                return schema
+            await asyncio.sleep(PUBLISH_PAUSE_SECONDS if tries_left else 0)
+        message = f"{plural}.{GROUP} is served, but its schema is not published yet: try again in a few seconds"
+        raise UnfitClusterError(message)
+
+    async def _serves(self, plural: str) -> bool:
+        served = await self._client.find(f"/apis/{API_VERSION}") or {}
+        return any(resource.get("name") == plural for resource in served.get("resources") or [])
 
     async def _schema(self, kind: str) -> Json | None:
         try:

@@ -41,6 +41,7 @@ class JobFacts:
     """UID of the run that controls it; empty for a Job of somebody else."""
     run_name: str
     launch: int
+    created_at: datetime | None
     suspended: bool
     deleting: bool
     ended: JobState | None
@@ -90,6 +91,7 @@ def job_facts(job: Json) -> JobFacts:
         run_uid=owner.get("uid", ""),
         run_name=owner.get("name", ""),
         launch=_launch(meta),
+        created_at=datetime.fromisoformat(created) if (created := meta.get("creationTimestamp")) else None,
         suspended=bool(spec.get("suspend")),
         deleting="deletionTimestamp" in meta,
         ended=ended,
@@ -147,6 +149,7 @@ def observe_job(job: JobFacts, pods: Sequence[PodFacts]) -> ObservedJob:
         run_uid=job.run_uid,
         launch=job.launch,
         state=state,
+        created_at=job.created_at,
         deleting=job.deleting,
         # The Job's own count covers pods that the watch has not shown yet; of an ended Job it is past.
         live_pods=len(living) if job.ended else max(len(living), job.active_pods),

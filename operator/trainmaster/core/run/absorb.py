@@ -6,7 +6,7 @@ from datetime import datetime
 
 from trainmaster.api.base import decimal_string
 from trainmaster.api.conditions import DecisionKind, DecisionState, Outcome, Phase
-from trainmaster.api.protocol import CheckpointManifest
+from trainmaster.api.protocol import CheckpointManifest, TerminationMessage
 from trainmaster.api.trainingrun import CheckpointStatus, Decision, PlanStatus, Progress, TrainingRunStatus
 from trainmaster.core.journal import open_decisions, settle
 from trainmaster.core.plan import awaits_plan
@@ -30,6 +30,8 @@ def absorb(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> Trai
     trainer = snapshot.trainer
     if trainer is not None and trainer.launch == status.launch:
         status = _reports(snapshot, trainer, status)
+    if job is not None and job.message is not None and job.message.launch == status.launch:
+        status = _last_word(job.message, status)
     return _crashes(job, trainer, status)
 
 
@@ -143,6 +145,21 @@ def _reports(snapshot: Snapshot, trainer: TrainerState, status: TrainingRunStatu
     return _applied(trainer, status)
 
 
+def _last_word(message: TerminationMessage, status: TrainingRunStatus) -> TrainingRunStatus:
+    """What the launcher wrote down at its end: all that is known where no report came through."""
+    final = {name: decimal_string(value) for name, value in sorted(message.verdict.metrics.items())}
+    progress = status.progress or Progress()
+    percent = 100 if message.verdict.outcome == Outcome.COMPLETED else progress.percent
+    update: dict[str, object] = {"metrics": status.metrics | final}
+    if (message.step, percent) > (progress.step, progress.percent):
+        told = {"step": max(message.step, progress.step), "percent": percent, "eta_seconds": None}
+        update["progress"] = progress.model_copy(update=told)
+    saved = max(message.checkpoints, key=lambda checkpoint: checkpoint.step, default=None)
+    if saved is not None and (status.checkpoint is None or saved.step > status.checkpoint.step):
+        update["checkpoint"] = CheckpointStatus.model_validate(saved.model_dump())
+    return status.model_copy(update=update)
+
+
 def _is_known(checkpoint: CheckpointManifest, status: TrainingRunStatus) -> bool:
     old = status.checkpoint
     return old is not None and (old.path, old.sha256) == (checkpoint.path, checkpoint.sha256)
@@ -169,7 +186,7 @@ def _progress(trainer: TrainerState, before: Progress) -> Progress:
 
 
 def _metrics(snapshot: Snapshot, status: TrainingRunStatus) -> dict[str, str]:
-    """The newest validation's and test's metrics; those of status where the series has none.
+    """The newest validation's and test's metrics, over those that status has.
 
     The newest is of the newest plan: a correction takes training back to a checkpoint, and its steps with it.
     """
@@ -178,7 +195,7 @@ def _metrics(snapshot: Snapshot, status: TrainingRunStatus) -> dict[str, str]:
     for kind in ("validation", "test"):
         points = [point for point in snapshot.points if point.kind == kind and point.generation >= base]
         newest |= max(points, key=lambda p: (p.generation, p.step)).metrics if points else {}
-    return {name: decimal_string(value) for name, value in sorted(newest.items())} or status.metrics
+    return status.metrics | {name: decimal_string(value) for name, value in sorted(newest.items())}
 
 
 def _applied(trainer: TrainerState, status: TrainingRunStatus) -> TrainingRunStatus:

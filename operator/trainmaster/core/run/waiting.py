@@ -56,9 +56,11 @@ def waiting_standing(job: ObservedJob | None, status: TrainingRunStatus, *, now:
 
 def pod_missing_at(job: ObservedJob | None, status: TrainingRunStatus) -> datetime | None:
     """When it is worth telling that a Job has no pod; time in a queue does not count."""
-    if job is None or job.state != "Pending" or job.live_pods or status.launch_time is None:
+    if job is None or job.state != "Pending" or job.live_pods:
         return None
-    return status.launch_time + timedelta(seconds=status.queued_seconds + POD_SECONDS)
+    # A Job that was refused for a while is younger than its launch.
+    since = job.created_at or status.launch_time
+    return since and since + timedelta(seconds=status.queued_seconds + POD_SECONDS)
 
 
 def _told(told: Told) -> tuple[str, str]:
