@@ -19,17 +19,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from trainmaster.client.errors import NoAccessError
-from trainmaster.client.kubeconfig import (
-    WAYS,
+from trainmaster.adapters.kubeconfig import (
     Chosen,
     Cluster,
     ExecPlugin,
+    KubeconfigError,
     User,
     kubeconfig_files,
     read_kubeconfig,
 )
+from trainmaster.client.errors import NoAccessError
 
+WAYS: Final = "set KUBECONFIG to a usable kubeconfig, or name one: Client(kubeconfig=...)"
 ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PLUGIN_SECONDS: Final = 120
 """A credential plugin may ask a person to log in with a browser."""
@@ -68,7 +69,11 @@ class _Credentials:
 def load_access(kubeconfig: str | Path | None = None, *, context: str = "") -> Access:
     """Find the API server. Raises NoAccessError with what was looked at and the way out."""
     files = kubeconfig_files(kubeconfig)
-    chosen = read_kubeconfig(files, context=context)
+    try:
+        chosen = read_kubeconfig(files, context=context)
+    except KubeconfigError as error:
+        message = f"the kubeconfig cannot be used: {error}: {WAYS}"
+        raise NoAccessError(message) from error
     if chosen is not None:
         return _from_kubeconfig(chosen)
     if kubeconfig is None and (ACCOUNT / "token").exists():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 
 import kopf
 
-from trainmaster.adapters.kubernetes.kubeconfig import DEFAULT, KubeconfigError, kubeconfig_files, read_kubeconfig
+from trainmaster.adapters.kubeconfig import DEFAULT, Chosen, KubeconfigError, kubeconfig_files, read_kubeconfig
 from trainmaster.api.errors import TrainmasterError
 
 WAYS = "run it in a pod with a service account, or set KUBECONFIG to a readable kubeconfig"
@@ -60,11 +61,41 @@ def load_connection() -> Connection:
 
 def _of_kubeconfig() -> kopf.ConnectionInfo:
     files = kubeconfig_files()
-    if not files:
-        message = f"no service account is mounted and there is no {DEFAULT}: {WAYS}"
-        raise ConnectionFailedError(message)
     try:
-        return read_kubeconfig(files)
+        chosen = read_kubeconfig(files)
     except KubeconfigError as error:
         message = f"the kubeconfig cannot be used: {error}: {WAYS}"
         raise ConnectionFailedError(message) from error
+    if chosen is not None:
+        return _info(chosen)
+    if files == [DEFAULT.expanduser()] and not files[0].exists():
+        message = f"no service account is mounted and there is no {DEFAULT}: {WAYS}"
+    elif any(file.exists() for file in files):
+        where = ", ".join(map(str, files))
+        message = f"{where}: it names no current-context: kubectl config use-context NAME; or {WAYS}"
+    else:
+        message = f"there is {' and '.join(f'no file {file}' for file in files)}: {WAYS}"
+    raise ConnectionFailedError(message)
+
+
+def _info(chosen: Chosen) -> kopf.ConnectionInfo:
+    cluster, user = chosen.cluster, chosen.user
+
+    def path(folder: Path, name: str) -> str | None:
+        return str(folder / name) if name else None
+
+    return kopf.ConnectionInfo(
+        server=cluster.server,
+        ca_path=path(chosen.cluster_folder, cluster.certificate_authority),
+        ca_data=cluster.certificate_authority_data or None,
+        insecure=cluster.insecure_skip_tls_verify or None,
+        certificate_path=path(chosen.user_folder, user.client_certificate),
+        certificate_data=user.client_certificate_data or None,
+        private_key_path=path(chosen.user_folder, user.client_key),
+        private_key_data=user.client_key_data or None,
+        username=user.username or None,
+        password=user.password or None,
+        token=user.token or None,
+        default_namespace=chosen.namespace,
+        proxy_url=cluster.proxy_url or None,
+    )

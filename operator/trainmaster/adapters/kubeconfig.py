@@ -1,4 +1,8 @@
-"""A kubeconfig as kubectl understands it: several files are one, nulls are absent, paths start at their file."""
+"""A kubeconfig as kubectl understands it: several files are one, nulls are absent, paths start at their file.
+
+The first file that names the current context, or a context, cluster or user, counts; files that are not there are
+skipped. What is wrong is said in words that lead to the place.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from trainmaster.client.errors import NoAccessError
+from trainmaster.api.errors import TrainmasterError
 
 DEFAULT: Final = Path("~/.kube/config")
-WAYS: Final = "set KUBECONFIG to a usable kubeconfig, or name one: Client(kubeconfig=...)"
+
+
+class KubeconfigError(TrainmasterError):
+    """A kubeconfig cannot be used; the message names the file and what is wrong there."""
 
 
 class _Part(BaseModel):
@@ -32,7 +39,7 @@ class _Part(BaseModel):
 class Cluster(_Part):
     """Where an API server is and how it proves who it is."""
 
-    server: str
+    server: str = ""
     certificate_authority: str = ""
     certificate_authority_data: str = ""
     insecure_skip_tls_verify: bool = False
@@ -115,31 +122,36 @@ class Chosen:
     user_folder: Path
 
 
-def kubeconfig_files(given: str | Path | None) -> list[Path]:
+def kubeconfig_files(given: str | Path | None = None) -> list[Path]:
     """The files that are to be read: the given one, else those of $KUBECONFIG, else the one in the home folder."""
     if given is not None:
         return [Path(given).expanduser()]
-    named = [Path(part).expanduser() for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
+    named = [Path(part.strip()).expanduser() for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
     return named or [DEFAULT.expanduser()]
 
 
 def read_kubeconfig(files: Sequence[Path], *, context: str = "") -> Chosen | None:
     """What a context says, the current one by default; None: no file is there, or none names a context.
 
-    Raises NoAccessError: a file cannot be used, or the context names what is nowhere.
+    Raises KubeconfigError: a file cannot be used, or the context names what is nowhere.
     """
-    documents = [(file.parent, _read(file)) for file in files if file.exists()]
+    documents = [(file.absolute().parent, _read(file)) for file in files if file.exists()]
     current = context or next((doc.current_context for _, doc in documents if doc.current_context), "")
     if not current:
         return None
-    where = ", ".join(map(str, files))
+    named_by = "the context asked for is" if context else "its current-context is"
+    find = _Finder(where=", ".join(map(str, files)))
     contexts = {each.name: each.context for _, doc in reversed(documents) for each in doc.contexts}
-    chosen = _named(contexts, current, kind="context", where=where)
+    chosen = find(contexts, current, kind="context", named_by=named_by)
     clusters = {each.name: (folder, each.cluster) for folder, doc in reversed(documents) for each in doc.clusters}
     users = {each.name: (folder, each.user) for folder, doc in reversed(documents) for each in doc.users}
-    cluster_folder, cluster = _named(clusters, chosen.cluster, kind="cluster", where=where)
+    named_by = f"context {current!r} names the"
+    cluster_folder, cluster = find(clusters, chosen.cluster, kind="cluster", named_by=f"{named_by} cluster")
+    if not cluster.server:
+        message = f"{find.where}: cluster {chosen.cluster!r} has no server"
+        raise KubeconfigError(message)
     user_folder, user = (
-        _named(users, chosen.user, kind="user", where=where) if chosen.user else (cluster_folder, User())
+        find(users, chosen.user, kind="user", named_by=f"{named_by} user") if chosen.user else (cluster_folder, User())
     )
     return Chosen(
         cluster=cluster,
@@ -153,23 +165,42 @@ def read_kubeconfig(files: Sequence[Path], *, context: str = "") -> Chosen | Non
 Found = TypeVar("Found")
 
 
-def _named(known: dict[str, Found], name: str, *, kind: str, where: str) -> Found:
-    if name not in known:
-        there = ", ".join(sorted(known)) or "none"
-        message = f"{where}: there is no {kind} {name!r}; there are: {there}: {WAYS}"
-        raise NoAccessError(message)
-    return known[name]
+@dataclass(frozen=True, slots=True)
+class _Finder:
+    where: str
+
+    def __call__(self, known: dict[str, Found], name: str, *, kind: str, named_by: str) -> Found:
+        if name not in known:
+            there = ", ".join(sorted(known)) or "none"
+            message = f"{self.where}: {named_by} {name!r}, which is not among its {kind}s: {there}"
+            raise KubeconfigError(message)
+        return known[name]
 
 
 def _read(file: Path) -> _Document:
     try:
         data = yaml.safe_load(file.read_bytes())
         return _Document.model_validate({} if data is None else data)
+    except yaml.MarkedYAMLError as error:
+        mark, said = error.problem_mark, error.problem or "no YAML"
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
+        message = f"{file}: {place}{said}"
+        raise KubeconfigError(message) from error
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        message = f"the kubeconfig {file} cannot be read ({error}): {WAYS}"
-        raise NoAccessError(message) from error
+        said = error.strerror if isinstance(error, OSError) and error.strerror else "it is no YAML"
+        message = f"{file}: {said}"
+        raise KubeconfigError(message) from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the whole"
-        message = f"the kubeconfig {file} cannot be used ({place}: {first['msg']}): {WAYS}"
-        raise NoAccessError(message) from error
+        message = f"{file}: {_misfit(error)}"
+        raise KubeconfigError(message) from error
+
+
+def _misfit(error: ValidationError) -> str:
+    """The first thing that does not fit, in words."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = first["loc"]
+    if not place:
+        return "it is no mapping of clusters, users and contexts"
+    if len(place) <= 2 or place[-1] == "name":
+        return f"its {place[0]} are no list of things with a name"
+    return f"{'.'.join(map(str, place))}: {first['msg']}"
