@@ -49,6 +49,10 @@ test: $(VENV)/.dev chart-tools ## All tests but the soak series
 control-plane: $(VENV)/.dev ## Build the test control plane's programs (7-10 minutes the first time)
 	$(BIN)/python -m tests.support.control_plane
 
+.PHONY: playground
+playground: $(VENV)/.dev ## Start an API server with a fake node, print how to reach it, and keep it until Ctrl-C
+	$(BIN)/python -m tests.support.control_plane --playground
+
 .PHONY: soak
 soak: $(VENV)/.dev ## The kill series whole: every step, not a sample (about an hour)
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m soak --timeout 7200 $(if $(SEED),--seed $(SEED))
