@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -331,7 +332,9 @@ def _listen(host: str, port: int, *, flag: str) -> socket.socket:
     try:
         return socket.create_server((host, port))
     except OSError as error:
-        message = f"cannot listen at {host}:{port}: {error.strerror or error}; name another address with {flag}"
+        # Not strerror: the standard library writes the address into it once more.
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        message = f"cannot listen at {host}:{port}: {why}; name another address with {flag}"
         raise CannotListenError(message) from error
 
 
