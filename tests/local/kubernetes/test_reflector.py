@@ -236,12 +236,12 @@ def test_a_watch_that_ends_without_a_word_is_a_failure_and_not_repeated_at_once(
 def test_a_kind_that_is_refused_is_said_once_in_one_line_with_advice_and_is_why_it_is_not_ready(
     status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    page = says(b"404 page not found\n", status=status)
+    page = says(b"404 page not\nfound\n", status=status)
     scene = tell(until("retain "), *[page] * 20, listed(7), stays())
 
-    assert caplog.messages == [
-        f"GET {PATH}: {status} 404 page not found; trying again; `trainmaster selftest --cluster` says what is missing"
-    ]
+    said = "404 page not found" if status == 404 else f"{status} 404 page not found"
+    advice = "`trainmaster selftest --cluster` says what is missing"
+    assert caplog.messages == [f"GET {PATH}: {said}; trying again; {advice}"]
     assert scene.reflector.missing == ""
 
 

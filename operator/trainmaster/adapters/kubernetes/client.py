@@ -247,8 +247,9 @@ class ApiClient:
             said = orjson.loads(raw)
             reason, message = str(said.get("reason") or ""), str(said.get("message") or "")
         except (orjson.JSONDecodeError, AttributeError):
-            # A proxy's page, or that of a path that is not served: it has lines.
-            reason, message = "", " ".join(raw[:200].decode(errors="replace").split())
+            # A proxy's page, or that of a path that is not served: it has lines, and begins with the status once more.
+            text = " ".join(raw[:200].decode(errors="replace").split())
+            reason, message = "", text.removeprefix(f"{response.status} ")
         after = response.headers.get("Retry-After", "")
         return ApiError(
             status=response.status,
