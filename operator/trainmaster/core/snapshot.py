@@ -60,6 +60,8 @@ class ObservedJob:
     disrupted: bool = False
     """The cluster ended it: eviction, preemption, a lost node."""
     message: TerminationMessage | None = None
+    unreadable: str = ""
+    """What is wrong with a last word that is there and cannot be read: a field, and why."""
     waiting: Told | None = None
     """Why its pod does not run, where scheduler or kubelet have said so."""
     disruption: Told | None = None
@@ -70,6 +72,8 @@ class ObservedJob:
     """Node of its newest pod."""
     due_to_end: datetime | None = None
     """When the last of its pods that are being deleted is to have ended: the request and the grace period."""
+    pod_ended: bool = False
+    """Its pod has run and has ended, and the cluster has not said yet what that makes of the Job: some seconds."""
     podless: bool = False
     """It has failed, nothing says why, and its pod, which would, is not there any more."""
 
@@ -86,6 +90,8 @@ class TrainerState:
     launch: int
     generation: int
     phase: str
+    heard_at: datetime | None = None
+    """When its last report came; None: this process has had none of it."""
     step: int = 0
     epoch: int = 0
     total_steps: int | None = None

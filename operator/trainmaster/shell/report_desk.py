@@ -43,6 +43,8 @@ class Header:
     report: Report
     first_step: int
     first_seen: datetime
+    seen: datetime
+    """When it came."""
     steps_per_second: float | None = None
 
 
@@ -134,12 +136,12 @@ class ReportDesk:
         fresh = known is None or known.report.launch != report.launch or report.step < known.first_step
         # Imports and data come before the first step, and a resume jumps to its step: neither is speed.
         if known is None or fresh or known.report.phase == "starting":
-            self._headers[report.run_uid] = Header(report=report, first_step=report.step, first_seen=now)
+            self._headers[report.run_uid] = Header(report=report, first_step=report.step, first_seen=now, seen=now)
             return
         seconds, steps = (now - known.first_seen).total_seconds(), report.step - known.first_step
         rate = steps / seconds if seconds > 0 and steps > 0 else known.steps_per_second
         self._headers[report.run_uid] = Header(
-            report=report, first_step=known.first_step, first_seen=known.first_seen, steps_per_second=rate
+            report=report, first_step=known.first_step, first_seen=known.first_seen, seen=now, steps_per_second=rate
         )
 
     def trainer_state(self, run: TrainingRun) -> TrainerState | None:
@@ -158,6 +160,7 @@ class ReportDesk:
             launch=launch,
             generation=report.generation,
             phase=report.phase,
+            heard_at=current.seen if current else None,
             step=report.step,
             epoch=report.epoch,
             total_steps=report.total_steps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +25,8 @@ from tests.support.runs import (
 )
 from trainmaster.api.conditions import DecisionKind, DecisionState, Outcome, Phase, Reason
 from trainmaster.api.trainingrun import Decision
-from trainmaster.core.snapshot import ObservedJob, Owner, Refusal
+from trainmaster.core.run.decide import CONFLICT_SECONDS
+from trainmaster.core.snapshot import ObservedJob, Owner, Refusal, TrainerState
 
 LAUNCH = DecisionKind.LAUNCH
 END = DecisionKind.END_LAUNCH
@@ -190,6 +192,47 @@ def test_a_verdict_that_comes_after_a_launch_was_given_up_ends_the_next_one_only
 def test_a_completed_job_without_a_verdict_is_unknown_never_a_success() -> None:
     status = look(run_of(status=status_of()), job_of("Complete")).status
     assert (status.phase, conditions_of(status)["Succeeded"]) == (Phase.UNKNOWN, "Unknown")
+    assert "but no verdict arrived: neither" in status.conditions[0].message
+
+
+def test_a_verdict_that_cannot_be_read_is_unknown_too_and_says_what_is_wrong_with_it() -> None:
+    job = job_of("Complete", unreadable="lastSeq: is required")
+    status = look(run_of(status=status_of()), job).status
+    assert status.phase == Phase.UNKNOWN
+    assert "but an unreadable one arrived: lastSeq: is required: neither" in status.conditions[0].message
+
+
+@pytest.mark.parametrize(
+    ("outcome", "trainer", "said"),
+    [
+        (Outcome.COMPLETED, None, "completed at step 1"),
+        (Outcome.COMPLETED, trainer_of(step=99), "completed: 100 of 100 steps"),
+        (Outcome.COMPLETED, trainer_of(epoch=14, total_epochs=15), "completed: 15 of 15 epochs, 100 of 100 steps"),
+        (Outcome.STOPPED_EARLY, trainer_of(epoch=4, total_epochs=15), "stopped early: 4 of 15 epochs, 10 of 100 steps"),
+    ],
+)
+def test_a_success_without_words_says_how_far_it_came(*, outcome: str, trainer: TrainerState | None, said: str) -> None:
+    verdict = verdict_of(outcome, message="")
+    told = replace(trainer, verdict=verdict) if trainer is not None else None
+    job = job_of("Complete", message=message_of(verdict))
+    result = look(run_of(status=status_of()), job, trainer=told)
+
+    assert {c.message for c in result.status.conditions} == {said}
+    assert result.events[-1].message == said
+
+
+@pytest.mark.parametrize(
+    ("spec", "owner", "said"),
+    [
+        ({"suspend": True}, None, "suspended by spec.suspend; false resumes it"),
+        ({}, Owner(uid="study", suspended=True), "suspended with its owner"),
+    ],
+)
+def test_a_suspended_run_says_by_whom(*, spec: dict[str, Any], owner: Owner | None, said: str) -> None:
+    result = look(run_of(**spec), owner=owner)
+
+    assert {c.message for c in result.status.conditions} == {said}
+    assert [event.message for event in result.events] == [said]
 
 
 # -- names and deletion -----------------------------------------------------------------------------------------------
@@ -203,6 +246,12 @@ def test_a_job_of_another_owner_in_the_way_is_a_conflict_and_is_left_alone() -> 
     assert {c.reason for c in result.status.conditions} == {Reason.NAME_CONFLICT}
     assert (conditions_of(result.status)["Stalled"], states(result.status)) == ("True", [(LAUNCH, 1, OPEN)])
     assert result.status.launch_outcome is None, "its verdict is not ours"
+    (event,) = result.events
+    assert (event.type, event.reason) == ("Warning", Reason.NAME_CONFLICT)
+    assert f"{foreign.name}: rename the run, or delete that Job" in event.message
+    assert result.wake_at == at(CONFLICT_SECONDS), "no watch tells when it is gone"
+    again = look(run_of(status=result.status), foreign, now=at(CONFLICT_SECONDS))
+    assert (again.events, again.status) == ((), result.status), "told once, and written once"
 
     assert len(look(run_of(status=result.status)).effects) == 1, "the way is free again"
 

@@ -135,8 +135,20 @@ LIVING = [
     pytest.param(
         job_json(status={"active": 1}),
         [ended_pod(EXIT_CRASHED)],
-        replace(PENDING, live_pods=1, running_since=SINCE, exit_code=EXIT_CRASHED),
+        replace(PENDING, state="Running", pod_ended=True, live_pods=1, running_since=SINCE, exit_code=EXIT_CRASHED),
         id="its pod has failed, the Job does not know yet",
+    ),
+    pytest.param(
+        job_json(),
+        [ended_pod(0) | {"metadata": running_pod(deletionTimestamp=ENDED)["metadata"]}],
+        replace(PENDING, running_since=SINCE, exit_code=EXIT_OK),
+        id="a queue lets it go whose last pod is being deleted",
+    ),
+    pytest.param(
+        job_json(status={"active": 1}),
+        [ended_pod(EXIT_RETRY), pod_json(uid="2nd", version=2)],
+        replace(PENDING, live_pods=1, running_since=SINCE),
+        id="a queue has let it go, its next pod waits",
     ),
     pytest.param(
         job_json(status={"conditions": [{"type": "Failed", "status": "False", "lastTransitionTime": ENDED}]}),
@@ -338,3 +350,27 @@ def test_pods_that_outlive_their_job_are_strays_until_they_end() -> None:
 
     assert stray_launches([living, ended], [job]) == {3}
     assert stray_launches([living, ended], [job_facts(job_json())]) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("raw", "wrong"),
+    [
+        ("Killed by somebody", "it is no JSON"),
+        ("[]", "must be a mapping of names to values"),
+        (LAST_WORDS.replace('"lastSeq":1,', ""), "lastSeq: is required"),
+        (LAST_WORDS.replace('"step":1', '"step":"many"'), "step: must be a whole number"),
+        (
+            LAST_WORDS.replace('"lastSeq":1,', "").replace('"outcome":"Completed",', ""),
+            "lastSeq: is required; verdict.outcome: is required",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_last_word_is_said_by_field(*, raw: str, wrong: str) -> None:
+    seen = observe(ended_job("Complete"), ended_pod(0, message=raw))
+
+    assert (seen.message, seen.unreadable) == (None, wrong)
+
+
+def test_a_last_word_that_can_be_read_or_is_not_there_has_nothing_wrong() -> None:
+    for pod in (ended_pod(0), ended_pod(0, message=LAST_WORDS)):
+        assert observe(ended_job("Complete"), pod).unreadable == ""

@@ -9,11 +9,14 @@ from datetime import datetime
 from typing import Any, Final
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from trainmaster.adapters.kubernetes.pod_words import disruption, end_reason, waiting
 from trainmaster.api.conditions import EXIT_CONFIGURATION, EXIT_OK, EXIT_RETRY
 from trainmaster.api.labels import ANNOTATION_RUN_NAME, API_VERSION, LABEL_LAUNCH, LABEL_RUN_UID
+from trainmaster.api.problems import field_path
 from trainmaster.api.protocol import TerminationMessage
+from trainmaster.api.wording import explain
 from trainmaster.core.snapshot import JobState, ObservedJob, Told
 
 Json = dict[str, Any]
@@ -26,6 +29,8 @@ it stays when the pod is gone."""
 _RULE = re.compile(r"FailJob rule at index (\d+)")
 CONTAINER: Final = "trainer"
 """Name of the launcher's container; others in its pod are somebody's sidecars."""
+SHOWN_FAULTS: Final = 3
+"""Of a termination message that cannot be read: its author learns of several, and the sentence stays short."""
 ENDED_PHASES: Final = frozenset({"Succeeded", "Failed"})
 
 
@@ -70,6 +75,8 @@ class PodFacts:
     running_since: datetime | None
     exit_code: int | None
     message: TerminationMessage | None
+    unreadable: str
+    """What is wrong with a termination message that is there and cannot be read."""
     node: str
     waiting: Told | None
     disruption: Told | None
@@ -111,6 +118,7 @@ def pod_facts(pod: Json) -> PodFacts:
     ended: Json = state.get("terminated") or {}
     started = (state.get("running") or ended).get("startedAt")
     deleted = meta.get("deletionTimestamp")
+    message, unreadable = _message(ended.get("message"))
     return PodFacts(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -126,7 +134,8 @@ def pod_facts(pod: Json) -> PodFacts:
         disrupted=disruption(status) is not None,
         running_since=datetime.fromisoformat(started) if started else None,
         exit_code=ended.get("exitCode"),
-        message=_message(ended.get("message")),
+        message=message,
+        unreadable=unreadable,
         node=(pod.get("spec") or {}).get("nodeName") or "",
         waiting=waiting(status),
         disruption=disruption(status),
@@ -141,7 +150,9 @@ def observe_job(job: JobFacts, pods: Sequence[PodFacts]) -> ObservedJob:
     last = max(own, key=lambda pod: pod.version, default=None)
     starts = [pod.running_since for pod in own if pod.running_since is not None]
     living = [pod for pod in own if not pod.ended]
-    state = _state(job, running=any(pod.running_since is not None for pod in living))
+    # One that is deleted was taken from a Job that may get another pod: a suspended one that was let go.
+    over = not living and any(pod.running_since is not None and not pod.deleting for pod in own)
+    state = _state(job, running=over or any(pod.running_since is not None for pod in living))
     held = (pod.waiting for pod in living if pod.waiting is not None)
     return ObservedJob(
         name=job.name,
@@ -158,11 +169,13 @@ def observe_job(job: JobFacts, pods: Sequence[PodFacts]) -> ObservedJob:
         exit_code=_exit_code(job, last),
         disrupted=job.rule == RULE_DISRUPTED or any(pod.disrupted for pod in own),
         message=last.message if last else None,
+        unreadable=last.unreadable if last else "",
         waiting=next(held, None) if state == "Pending" else None,
         disruption=next((pod.disruption for pod in own if pod.disruption is not None), None),
         end_reason=last.end_reason if last else "",
         node=last.node if last else "",
         due_to_end=max((pod.due_to_end for pod in living if pod.due_to_end is not None), default=None),
+        pod_ended=state == "Running" and over,
         podless=job.ended == "Failed" and job.rule is None and not own,
     )
 
@@ -219,11 +232,18 @@ def _version(meta: Json) -> int:
     return int(meta["resourceVersion"])
 
 
-def _message(raw: str | None) -> TerminationMessage | None:
-    """The launcher's last word; a container that wrote something else, or was cut off, has none."""
+def _message(raw: str | None) -> tuple[TerminationMessage | None, str]:
+    """The launcher's last word, and what is wrong with one that cannot be read; neither where there is none."""
     if not raw:
-        return None
+        return None, ""
     try:
-        return TerminationMessage.model_validate_json(raw)
-    except ValidationError:
-        return None
+        return TerminationMessage.model_validate_json(raw), ""
+    except ValidationError as error:
+        return None, "; ".join(_wrong(detail) for detail in error.errors(include_url=False)[:SHOWN_FAULTS])
+
+
+def _wrong(detail: ErrorDetails) -> str:
+    if detail["type"] == "json_invalid":
+        return "it is no JSON"
+    message, _ = explain(detail)
+    return f"{field_path(detail['loc'])}: {message}" if detail["loc"] else message

@@ -20,15 +20,20 @@ from trainmaster.core.plan import awaits_plan, first_plan, without_content
 from trainmaster.core.run.absorb import current_job, new_launch
 from trainmaster.core.run.account import FINAL_ORDERS, charge, has_told, is_repeated, ordered_end, ordered_ending
 from trainmaster.core.run.deadlines import backs_off, exceeded, expiry, is_quick, seconds_between
+from trainmaster.core.run.hearing import heard_words
 from trainmaster.core.run.nodes import avoided, note, note_failure, remembered
 from trainmaster.core.run.outcome import Ending, classify
 from trainmaster.core.run.records import asks_for_earlier, decide_record, taken_over
 from trainmaster.core.run.standing import Standing, terminal_standing
 from trainmaster.core.run.waiting import is_hopeless, lost_standing, steady, waiting_standing
-from trainmaster.core.run.words import cut
+from trainmaster.core.run.words import cut, success_words
 from trainmaster.core.snapshot import ObservedJob, Snapshot, Told
 
 QUEUED = "the Job is suspended by somebody else, such as a queue: its pod starts when the Job's spec.suspend is false"
+
+CLOSING = "the pod has ended, the Job is being closed"
+SUSPENDED_WORDS = "suspended by spec.suspend; false resumes it"
+OWNER_SUSPENDED_WORDS = "suspended with its owner"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,8 +80,8 @@ def _steer_living(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) 
         failures = note(status, node=job.node, reason=standing.message, now=now)
         status = status.model_copy(update={"node_failures": failures})
     course = Course(status=status, standing=standing)
-    # A Job that has ended already needs no order to end: only its pods are waited for, and what it did is its own.
-    over = job is not None and job.state in {"Complete", "Failed"}
+    # A Job that has ended already, or whose pod has, needs no order to end: what it did is its own.
+    over = job is not None and (job.state in {"Complete", "Failed"} or job.pod_ended)
     if reason is not None and not over and not _is_ending(status):
         course = _end_launch(snapshot, course, job=job, reason=reason, now=now)
     return _end_strays(snapshot, course, now)
@@ -114,14 +119,19 @@ def _why_end(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> st
 def _living_standing(
     snapshot: Snapshot, status: TrainingRunStatus, *, job: ObservedJob | None, ending: str | None, now: datetime
 ) -> Standing:
-    if job is None and _name(snapshot, status.launch) in snapshot.foreign_names:
-        message = "a Job of another owner has the name that this launch needs; rename the run"
+    if has_name_conflict(snapshot, status):
+        message = (
+            f"a Job of another owner has the name that this launch needs, {_name(snapshot, status.launch)}: "
+            "rename the run, or delete that Job"
+        )
         return Standing(phase=Phase.PENDING, reason=Reason.NAME_CONFLICT, message=message)
-    standing = steady(_going_on(job, status, ending=ending, now=now), status, job)
+    standing = steady(_going_on(snapshot, job, status, ending=ending, now=now), status, job)
     return _refused(snapshot, standing, _name(snapshot, status.launch))
 
 
-def _going_on(job: ObservedJob | None, status: TrainingRunStatus, *, ending: str | None, now: datetime) -> Standing:
+def _going_on(
+    snapshot: Snapshot, job: ObservedJob | None, status: TrainingRunStatus, *, ending: str | None, now: datetime
+) -> Standing:
     lost = lost_standing(job, now)
     if lost is not None:
         return lost
@@ -130,7 +140,13 @@ def _going_on(job: ObservedJob | None, status: TrainingRunStatus, *, ending: str
         return replace(waiting, reason=ending) if ending else waiting
     if job.state == "Suspended":
         return Standing(phase=Phase.QUEUED, reason=ending or Reason.JOB_QUEUED, message=QUEUED)
-    return Standing(phase=Phase.RUNNING, reason=ending or Reason.RUNNING, message="training")
+    message = CLOSING if job.pod_ended else heard_words(snapshot.trainer, status, now)
+    return Standing(phase=Phase.RUNNING, reason=ending or Reason.RUNNING, message=message)
+
+
+def has_name_conflict(snapshot: Snapshot, status: TrainingRunStatus) -> bool:
+    """Whether the newest launch has no Job because another owner's has its name."""
+    return current_job(snapshot, status) is None and _name(snapshot, status.launch) in snapshot.foreign_names
 
 
 def _refused(snapshot: Snapshot, standing: Standing, *names: str) -> Standing:
@@ -230,7 +246,8 @@ def _end(status: TrainingRunStatus, ending: Ending, now: datetime) -> Course:
         "launch_outcome": ending.reason,
         "attempts": close_attempt(status.attempts, outcome=ending.reason),
     }
-    standing = Standing(phase=ending.kind, reason=ending.reason, message=ending.message)
+    message = ending.message or (success_words(ending.reason, status) if ending.kind == Phase.SUCCEEDED else "")
+    standing = Standing(phase=ending.kind, reason=ending.reason, message=message)
     return Course(status=status.model_copy(update=update), standing=standing)
 
 
@@ -281,7 +298,8 @@ def _steer_idle(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) ->
         return _end_strays(snapshot, Course(status=status, standing=waiting), now)
     if run.spec.suspend or (owner is not None and (owner.suspended or owner.deleting)):
         reason = Reason.SUSPENDED if run.spec.suspend else Reason.OWNER_SUSPENDED
-        return Course(status=status, standing=Standing(phase=Phase.SUSPENDED, reason=reason))
+        message = SUSPENDED_WORDS if run.spec.suspend else OWNER_SUSPENDED_WORDS
+        return Course(status=status, standing=Standing(phase=Phase.SUSPENDED, reason=reason, message=message))
     if backs_off(status, now):
         message = f"{status.quick_ends} launches in a row ended within a minute; the next one starts after a pause"
         return Course(status=status, standing=Standing(phase=Phase.PENDING, reason=Reason.BACK_OFF, message=message))

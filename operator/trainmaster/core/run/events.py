@@ -14,6 +14,7 @@ TROUBLES: Final = frozenset(
         Reason.CONTAINER_NOT_STARTED,
         Reason.IMAGE_PULL_FAILED,
         Reason.JOB_REFUSED,
+        Reason.NAME_CONFLICT,
         Reason.NODE_LOST,
         Reason.POD_NOT_CREATED,
         Reason.UNSCHEDULABLE,

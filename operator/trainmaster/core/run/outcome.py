@@ -49,7 +49,7 @@ def classify(job: ObservedJob, trainer: TrainerState | None) -> Ending:
             kind="Disrupted", reason=Reason.DISRUPTED, message=taken_words(job) if _is_taken(job) else cut(message)
         )
     if job.state == "Complete" and outcome != Outcome.FAILED:
-        return _unheard(verdict)
+        return _unheard(verdict, job.unreadable)
     if job.state == "Complete" or job.exit_code == EXIT_CONFIGURATION or _is_permanent(verdict):
         return Ending(kind="Failed", reason=_reason(verdict), message=message)
     return _unfinished(job, message)
@@ -91,7 +91,9 @@ def _reason(verdict: Verdict | None) -> str:
     return verdict.reason
 
 
-def _unheard(verdict: Verdict | None) -> Ending:
-    said = f"the verdict {verdict.outcome!r} is none that this version knows" if verdict else "no verdict arrived"
+def _unheard(verdict: Verdict | None, unreadable: str) -> Ending:
+    said = f"an unreadable one arrived: {unreadable}" if unreadable else "no verdict arrived"
+    if verdict is not None:
+        said = f"the verdict {verdict.outcome!r} is none that this version knows"
     message = f"the Job completed, but {said}: neither success nor failure can be claimed"
     return Ending(kind="Unknown", reason=Reason.VERDICT_MISSING, message=message)

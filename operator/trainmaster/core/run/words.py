@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from trainmaster.api.conditions import Reason
 from trainmaster.api.protocol import Crash
+from trainmaster.api.trainingrun import Progress, TrainingRunStatus
 from trainmaster.core.snapshot import ObservedJob
 
 WORDS_MAX: Final = 300
@@ -45,6 +47,16 @@ def taken_words(job: ObservedJob) -> str:
     if job.podless:
         return "its pod was deleted before anybody read how it ended"
     return f"the cluster took the pod{_where(job)}"
+
+
+def success_words(reason: str, status: TrainingRunStatus) -> str:
+    """How a run ended well whose training code said nothing about it."""
+    early = reason == Reason.STOPPED_EARLY
+    how, done = "stopped early" if early else "completed", status.progress or Progress()
+    counts = (done.epoch, done.total_epochs, "epochs"), (done.step, done.total_steps, "steps")
+    # The last report of an epoch comes before it is done: completion is what the verdict says.
+    parts = [f"{number if early else total} of {total} {unit}" for number, total, unit in counts if total]
+    return f"{how}: {', '.join(parts)}" if parts else f"{how} at step {done.step}"
 
 
 def memory_words(job: ObservedJob) -> str:
