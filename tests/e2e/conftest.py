@@ -13,7 +13,7 @@ import pytest
 from tests.support.node import Cluster, use_cluster
 from tests.support.node.images import Images
 from tests.support.node.release import Release
-from tests.support.node.team import Team, new_team
+from tests.support.node.team import Team, new_team, wait_disbanded
 
 TORCH = "TRAINMASTER_E2E_TORCH"
 """Environment variable: 1 means that the trainer's own image, with torch, is built and tried: many minutes and GB."""
@@ -41,6 +41,7 @@ def release(cluster: Cluster) -> Iterator[Release]:
     release = Release(cluster=cluster)
     release.install()
     yield release
+    wait_disbanded(cluster)
     release.uninstall()
     assert release.objects() == []
 

@@ -4,7 +4,8 @@ First it prints when launcher, process and training started, and when what was d
 It validates after every step: its numbers are in status as soon as status is written.
 
 `steps`, `seconds_per_step`, `learning_rate`; once per run, when a step is reached: `crash_at`, `hang_at`, `exhaust_at`
-(takes memory until it is killed); `exit_code` with `exit_at`. It saves at every step and goes on from there.
+(takes memory until it is killed), `fill_at` (takes memory that is no process' own, until the launcher is killed, too);
+`exit_code` with `exit_at`. It saves at every step and goes on from there.
 """
 
 import json
@@ -64,6 +65,10 @@ for step in range(state["step"], steps):
         time.sleep(86_400)
     if due("exhaust_at", step):
         taken = [bytearray(os.urandom(1 << 20)) for _ in range(1 << 20)]
+    if due("fill_at", step):
+        with Path("/dev/shm/full").open("wb") as file:  # the pod's own memory
+            while True:
+                file.write(bytes(1 << 20))
     session.point("train", step=step, metrics={"loss": weight**2, "grad_norm": abs(2 * weight)})
     weight -= rate * 2 * weight
     session.point("validation", step=step, metrics={"val_loss": weight**2})

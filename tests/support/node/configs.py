@@ -11,6 +11,8 @@ from tests.support.node.machine import CGROUP
 
 CNI_PROGRAMS = "/usr/lib/cni"
 """Where Debian puts the CNI plugins."""
+OPERATOR_ACCOUNT = "system:serviceaccount:trainmaster:trainmaster"
+"""The chart's, as the API server calls it."""
 PAUSE_IMAGE = "localhost/trainmaster/pause:node"
 
 CONTAINERD = """\
@@ -37,6 +39,14 @@ state = "/run/containerd"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         SystemdCgroup = false
 """
+
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived", "ResponseStarted"],
+    "rules": [{"level": "Metadata", "users": [OPERATOR_ACCOUNT]}, {"level": "None"}],
+}
+"""Only what the operator asks for: which of its permissions it uses."""
 
 COREFILE = """\
 {domain}:53 in-addr.arpa:53 {{
@@ -68,6 +78,7 @@ def write_configs(folders: Folders) -> None:
         ),
         "Corefile": COREFILE.format(domain=DOMAIN, bridge=BRIDGE_IP, kubeconfig=folders.kubeconfig("coredns")),
         "resolv.conf": f"nameserver {BRIDGE_IP}\n",
+        "audit.json": json.dumps(AUDIT_POLICY, indent=1),
         "kubelet.json": json.dumps(_kubelet(folders), indent=1),
         "kube-proxy.json": json.dumps(_kube_proxy(folders), indent=1),
         "cni/10-node.conflist": json.dumps(_network(folders), indent=1),

@@ -178,6 +178,8 @@ def _apiserver(folders: Folders) -> list[str]:
         f"--service-cluster-ip-range={SERVICE_RANGE}",
         "--allow-privileged=true",
         f"--cert-dir={folders.run / 'apiserver'}",
+        f"--audit-policy-file={folders.config / 'audit.json'}",
+        f"--audit-log-path={folders.audit}",
     ]
 
 

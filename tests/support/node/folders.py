@@ -54,6 +54,11 @@ class Folders:
         return self.run / "logs"
 
     @property
+    def audit(self) -> Path:
+        """What the operator's account has asked of the API server: one JSON object per line."""
+        return self.logs / "audit.jsonl"
+
+    @property
     def pids(self) -> Path:
         """A file for each daemon: its PID, as the holder's namespace counts."""
         return self.run / "pids"

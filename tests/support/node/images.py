@@ -29,6 +29,8 @@ OPERATOR = "localhost/trainmaster/operator:e2e"
 TRAINER = "localhost/trainmaster/trainer:e2e"
 STUB = "localhost/trainmaster/stub:e2e"
 """A trainer's image without torch: the launcher, and programs that report through it."""
+FOREIGN = "localhost/trainmaster/foreign:e2e"
+"""Somebody else's image: python3, and nothing of ours. It is the base."""
 STUB_FILE = ROOT / "tests" / "e2e" / "stub" / "Dockerfile"
 PYTHON = "3.11"
 """The base's: what packages are downloaded for."""
@@ -75,10 +77,11 @@ class Images:
             store.add(archive)
 
     def bring(self, store: Store) -> None:
-        """Make the images of operator and stub, and bring them into a node's containerd."""
+        """Make the images of operator, stub and somebody else, and bring them into a node's containerd."""
         self.make_operator()
         self.make_stub()
-        for name in (OPERATOR, STUB):
+        self._buildah("tag", BASE, FOREIGN)
+        for name in (OPERATOR, STUB, FOREIGN):
             self.hand_over(name, store)
 
     def identity(self, name: str) -> str:

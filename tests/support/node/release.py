@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.launcher import wait_until
 from tests.support.node.cluster import Cluster
 
 CHART = Path(__file__).parents[3] / "charts" / "trainmaster"
@@ -14,6 +15,12 @@ NAME = "trainmaster"
 """Of the release, its namespace and its Service."""
 IMAGES = "TRAINMASTER_E2E_IMAGES"
 """Environment variable: what precedes `/operator:e2e` and `/stub:e2e` in a given cluster's images."""
+OPERATORS = "--selector=app.kubernetes.io/component=operator"
+"""Pods of the Deployment."""
+TEST_SECONDS = "240s"
+"""For `helm test`: a run of half a minute, on a machine that is busy."""
+GONE_SECONDS = 60.0
+"""For a pod to be gone that has 30 s of grace."""
 HELM_WAIT = "120s"
 """For a Deployment to be available: seconds where the image is there."""
 
@@ -46,6 +53,25 @@ class Release:
             *("upgrade", "--install", NAME, str(CHART), "--namespace", NAME, "--create-namespace"),
             *("--wait", "--timeout", HELM_WAIT, *flags),
         )
+
+    def scale(self, replicas: int) -> None:
+        """Have so many operators; returns when they are available, or gone."""
+        where = f"--namespace={NAME}"
+        self.cluster.kubectl("scale", where, f"deployment/{NAME}", f"--replicas={replicas}")
+        self.cluster.kubectl("rollout", "status", where, f"deployment/{NAME}", f"--timeout={HELM_WAIT}")
+        wait_until(lambda: len(self.operators()) == replicas, what=f"{replicas} operators", timeout=GONE_SECONDS)
+
+    def operators(self) -> list[str]:
+        """Names of the operator's pods, those that end included."""
+        return self.cluster.kubectl("get", "pods", f"--namespace={NAME}", OPERATORS, "--output=name").stdout.split()
+
+    def kill(self) -> None:
+        """Kill the operators without a word of warning; the Deployment makes new ones."""
+        self.cluster.kubectl("delete", "--force", "--grace-period=0", f"--namespace={NAME}", *self.operators())
+
+    def test(self) -> str:
+        """What `helm test` says. Raises AssertionError: it failed."""
+        return self.cluster.helm("test", NAME, "--namespace", NAME, "--timeout", TEST_SECONDS, "--logs").stdout
 
     def uninstall(self) -> None:
         """Remove it, the kinds and its namespace; returns when they are gone."""

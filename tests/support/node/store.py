@@ -51,6 +51,14 @@ class Store:
         """Import the images of an archive of docker's format."""
         self._ctr("images", "import", str(archive))
 
+    def tag(self, name: str, *, like: str) -> None:
+        """Give an image one more name."""
+        self._ctr("images", "tag", like, name)
+
+    def untag(self, name: str) -> None:
+        """Take that name away."""
+        self._ctr("images", "delete", "--sync", name)
+
     def _ctr(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         command = ["ctr", f"--address={self.folders.socket}", f"--namespace={NAMESPACE}", *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -19,6 +19,10 @@ PATIENCE = 120.0
 """Seconds for what takes a few on a quiet machine."""
 CLAIM = "checkpoints"
 """Where runs save unless told otherwise."""
+TEAM = "trainmaster.io/test-team"
+"""Label of namespaces that tests have made."""
+DISBANDED = "180s"
+"""For namespaces with pods in them to be gone."""
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
 STUB = ("python", "/opt/trainmaster/training.py")
 """Program of the stub image; see tests/e2e/stub/training.py."""
@@ -91,6 +95,10 @@ class Run:
         assert len(found) == 1, f"launch {launch} of {self.name} has {len(found)} pods"
         return str(found[0]["metadata"]["name"])
 
+    @property
+    def uid(self) -> str:
+        return str(self.wire["metadata"]["uid"])
+
     def step(self) -> int:
         """The step that the operator knows of."""
         return int((self.status.get("progress") or {}).get("step", 0))
@@ -128,13 +136,19 @@ def claim(name: str = CLAIM, size: str = "1Gi") -> Json:
 
 @contextmanager
 def new_team(cluster: Cluster) -> Iterator[Team]:
-    """A fresh namespace that takes restricted pods only, with a claim; its deletion is waited for."""
+    """A fresh namespace that takes restricted pods only, with a claim; `wait_disbanded` waits for its deletion."""
     name = f"team-{secrets.token_hex(3)}"
     cluster.kubectl("create", "namespace", name)
-    cluster.kubectl("label", "namespace", name, *(f"{key}={value}" for key, value in RESTRICTED.items()))
+    labels = RESTRICTED | {TEAM: "yes"}
+    cluster.kubectl("label", "namespace", name, *(f"{key}={value}" for key, value in labels.items()))
     team = Team(cluster=cluster, name=name)
     team.apply(claim())
     try:
         yield team
     finally:
-        cluster.kubectl("delete", "namespace", name, "--timeout=180s")
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def wait_disbanded(cluster: Cluster) -> None:
+    """Wait until no team is left. One at a time it would take ten seconds for each test."""
+    cluster.kubectl("wait", "--for=delete", "namespace", f"--selector={TEAM}", f"--timeout={DISBANDED}")

@@ -1,0 +1,53 @@
+"""What a launch has written down of its reports: which entries there are, and which of them an operator has."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support.node.team import Run
+
+Json = dict[str, Any]
+
+JOURNAL = "journal.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Journal:
+    """The launcher's journal of one launch; its lines are those of trainmaster_launcher.journal."""
+
+    entries: tuple[Json, ...]
+    confirmed: tuple[int, ...]
+    """Up to which entry an operator said that it has them, one after another; less than before is a new operator."""
+
+    @property
+    def gaps(self) -> list[int]:
+        """Numbers that no entry has, below the last one."""
+        there = {entry["seq"] for entry in self.entries}
+        return [number for number in range(1, self.last + 1) if number not in there]
+
+    @property
+    def last(self) -> int:
+        """Number of the newest entry."""
+        return max((entry["seq"] for entry in self.entries), default=0)
+
+    @property
+    def has(self) -> int:
+        """The last entry that the present operator has said to have."""
+        return self.confirmed[-1] if self.confirmed else 0
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps whose training points there are, in order."""
+        return [entry["step"] for entry in self.entries if entry.get("kind") == "train"]
+
+
+def read_journal(run: Run, *, launch: int = 1) -> Journal:
+    """The journal of a launch whose pod runs."""
+    words = ("exec", run.pod(launch), "--", "sh", "-c", f"cat /claims/*/{run.uid}/*/{launch}/{JOURNAL}")
+    lines = [json.loads(line) for line in run.team.kubectl(*words).splitlines() if line.endswith("}")]
+    return Journal(
+        entries=tuple(line for line in lines if line["type"] != "have"),
+        confirmed=tuple(line["seq"] for line in lines if line["type"] == "have"),
+    )
