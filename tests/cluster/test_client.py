@@ -220,9 +220,16 @@ def test_apply_keeps_off_what_others_have_set(client: Client, stage: Scene) -> N
     assert client.submit(ours, apply=True, force=True).spec.ttl_seconds_after_finished == 90
 
 
-def test_what_defines_training_is_immutable_and_the_refusal_says_the_ways_out(client: Client) -> None:
+def test_what_defines_training_is_immutable_once_launched_and_the_refusal_says_the_ways_out(
+    client: Client, stage: Scene
+) -> None:
     wanted = manifest(suspend=True)
+    found = client.submit(wanted, apply=True)
+    run = Run(scene=stage, name=found.metadata.name, uid=found.metadata.uid)
+    run.wait_phase("Suspended")
+    wanted = {**wanted, "spec": wanted["spec"] | {"command": ["mended"], "suspend": False}}
     client.submit(wanted, apply=True)
+    run.wait_for(lambda: run.status.get("launch"), what="a launch")
     with pytest.raises(RefusedError, match=r"immutable.*metadata.name.*spec.rerun") as caught:
         client.submit({**wanted, "spec": wanted["spec"] | {"command": ["other"]}}, apply=True)
     assert caught.value.status == 422

@@ -21,8 +21,10 @@ from tests.support.manifest_cases import CASES, UPDATES, Case, UpdateCase
 from trainmaster.adapters.manifests import judge_text
 from trainmaster.adapters.manifests.document import read_documents
 from trainmaster.api.cel import TRAINING_RUN_RULES
-from trainmaster.api.transitions import judge_update
+from trainmaster.api.trainingrun import TrainingRunStatus
+from trainmaster.api.transitions import is_untrained, judge_update
 
+Wire = dict[str, Any]
 NAMESPACES = ("team-a", "team-b")
 """Namespaces that manifests of the table name."""
 DRY = "dryRun=All&fieldValidation=Strict"
@@ -122,16 +124,45 @@ def test_server_refuses_of_an_update_the_fields_that_validate_refuses(
     plane: ControlPlane, arena: str, case: UpdateCase
 ) -> None:
     name = re.sub(r"[^a-z]+", "-", case.name)
-    created = plane.request("POST", RUNS.format(arena), run_manifest(name, case.old))
-    assert created.status == 201, created
+    stored = stored_with(plane, arena, name=name, spec=case.old, status={"launch": 1})
 
-    answer = plane.request("PUT", f"{RUNS.format(arena)}/{name}?{DRY}", {**created.body, "spec": case.new})
+    answer = plane.request("PUT", f"{RUNS.format(arena)}/{name}?{DRY}", {**stored, "spec": case.new})
 
     problems = judge_update(case.old, case.new)
     assert refused_fields(answer) == {problem.path for problem in problems}
     assert answer.status == (422 if problems else 200)
     for problem in problems:
         assert f"{problem.path} {problem.message}" in answer.body["message"]
+
+
+def stored_with(plane: ControlPlane, arena: str, *, name: str, spec: Wire, status: Wire) -> Wire:
+    """A run as stored, with these fields in its status."""
+    path = f"{RUNS.format(arena)}/{name}"
+    assert plane.request("POST", RUNS.format(arena), run_manifest(name, spec)).status == 201
+    answer = plane.request("PATCH", f"{path}/status", {"status": status})
+    assert answer.status == 200, answer
+    stored: Wire = answer.body
+    return stored
+
+
+@pytest.mark.parametrize(
+    "status",
+    [{}, {"launch": 0}, {"phase": "Suspended"}, {"launch": 0, "phase": "Failed"}, {"launch": 0, "phase": "Succeeded"}],
+    ids=["nobody has looked", "no launch", "suspended", "failed at once", "took over a result"],
+)
+def test_the_spec_of_a_run_that_nothing_was_trained_of_may_change(
+    plane: ControlPlane, arena: str, status: Wire
+) -> None:
+    old = {"workload": "custom", "command": ["a"], "hyperparameters": {"n": 1}}
+    name = f"untrained-{'-'.join(map(str, status.values())).lower() or 'new'}"
+    stored = stored_with(plane, arena, name=name, spec=old, status=status)
+
+    changed = {**stored, "spec": old | {"hyperparameters": {"n": 2}}}
+    answer = plane.request("PUT", f"{RUNS.format(arena)}/{name}?{DRY}", changed)
+
+    expected = 200 if is_untrained(TrainingRunStatus.model_validate(status)) else 422
+    assert (answer.status, refused_fields(answer)) == (expected, {"spec.hyperparameters"} if expected == 422 else set())
+    assert (expected == 422) == (status.get("phase") == "Succeeded")
 
 
 def test_at_least_twenty_updates_are_compared() -> None:

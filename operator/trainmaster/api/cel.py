@@ -45,15 +45,23 @@ class CelRule:
         return {"rule": self.rule, "message": self.message, "reason": "FieldValueInvalid", **blamed}
 
 
+_UNTRAINED: Final = (
+    "(!has(oldSelf.status) || ((!has(oldSelf.status.launch) || oldSelf.status.launch == 0)"
+    " && (!has(oldSelf.status.phase) || oldSelf.status.phase != 'Succeeded')))"
+)
+"""Nothing was launched under this name. A run that has succeeded without a launch stands for one that did."""
+
+
 def _immutable(field: str) -> CelRule:
-    """A training-defining field may change only together with `spec.rerun`."""
-    same = f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
+    """A training-defining field may change only together with `spec.rerun`, once something was launched."""
+    new, old = f"self.spec.{field}", f"oldSelf.spec.{field}"
+    same = f"has({new}) == has({old}) && (!has({new}) || {new} == {old})"
     return CelRule(
         name=f"immutable-{field}",
-        at=("spec",),
-        rule=f"self.rerun != oldSelf.rerun || ({same})",
+        at=(),
+        rule=f"self.spec.rerun != oldSelf.spec.rerun || {_UNTRAINED} || ({same})",
         message=f"spec.{field} {IMMUTABLE_MESSAGE}",
-        field_path=f".{field}",
+        field_path=f".spec.{field}",
     )
 
 

@@ -48,7 +48,9 @@ TRAINING_RUN_COLUMNS: Final = (
         name="Progress", type="integer", path=".status.progress.percent", description="Percent of the steps."
     ),
     PrinterColumn(name="Loss", path=".status.metrics.val_loss", description="Newest validation loss."),
-    PrinterColumn(name="Health", path=".status.health.problems", description="What the detectors say now."),
+    PrinterColumn(
+        name="Health", path=".status.health.problems[*]", description="What the detectors say now: the first of it."
+    ),
     PrinterColumn(
         name="Attempt", type="integer", path=".status.plan.generation", description="Number of the plan in force."
     ),

@@ -1,8 +1,8 @@
 """TrainingRun: one training, as a user writes it (`spec`) and as Trainmaster tells it (`status`).
 
-Training-defining fields are immutable once stored, but for one update that also changes `spec.rerun`: what was trained
-under a name must stay true. Rules that the API server enforces are CEL in `crds`; `rules` and `transitions` judge the
-same offline. Fields that are designed but have no code yet are in `PLANNED_FIELDS`: refused by name.
+Training-defining fields are immutable from the first launch on, but for one update that also changes `spec.rerun`: what
+was trained under a name must stay true. Rules that the API server enforces are CEL in `crds`; `rules` and `transitions`
+judge the same offline. Fields that are designed but have no code yet are in `PLANNED_FIELDS`: refused by name.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HANG_FLOOR: Final = 60
 """Seconds below which no hang limit goes: a slow disk or a busy machine looks the same for a minute."""
 
 TRAINING_FIELDS: Final = ("workload", "image", "command", "hyperparameters", "data", "resources", "storage", "env")
-"""Fields that define what is trained: immutable, unless the same update changes `rerun`."""
+"""Fields that define what is trained: immutable once something was, unless the same update changes `rerun`."""
 
 IMMUTABLE_MESSAGE: Final = (
     "is immutable: it defines what was trained under this name. Ways out: apply it under a new metadata.name, "

@@ -10,14 +10,22 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from trainmaster.api.conditions import Phase
 from trainmaster.api.problems import Problem
-from trainmaster.api.trainingrun import IMMUTABLE_MESSAGE, TRAINING_FIELDS, TrainingRunSpec
+from trainmaster.api.trainingrun import IMMUTABLE_MESSAGE, TRAINING_FIELDS, TrainingRunSpec, TrainingRunStatus
 
 AnySpec = TrainingRunSpec | Mapping[str, Any]
 
 
+def is_untrained(status: TrainingRunStatus) -> bool:
+    """Whether nothing was launched under this name, nor taken over from a run that was: its spec may still change."""
+    return not status.launch and status.phase != Phase.SUCCEEDED
+
+
 def judge_update(old: AnySpec, new: AnySpec) -> tuple[Problem, ...]:
     """The training-defining fields that the update changes although it leaves `spec.rerun` alone, one problem each.
+
+    Nobody asks for a run that `is_untrained`: all of its spec may change.
 
     Both specs are compared after their defaults are filled in, as the API server does it: writing a default out is no
     change. Values are compared as JSON: `1`, `1.0`, `"1"` and `true` are four values, for the API server too. Raises

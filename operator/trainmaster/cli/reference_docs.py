@@ -31,8 +31,9 @@ _TRAINING_RUN_INTRODUCTION: Final = f"""# TrainingRun
 Trainmaster says about it (`status`). `trainmaster validate FILE` judges a manifest without a cluster, and
 `kubectl explain trainingrun.spec` tells the same as this page.
 
-Fields marked `*` define what is trained. They are immutable once stored, but for an update that also changes
-`spec.rerun`: that trains again from the start, under the same object.
+Fields marked `*` define what is trained. They may change until the first launch; from then on they are immutable,
+but for an update that also changes `spec.rerun`: that trains again from the start, under the same object. A run that
+failed before its first launch, because its spec makes no plan, begins anew with the next change of its spec.
 """
 
 _HYPERPARAMETERS_INTRODUCTION: Final = """# Hyperparameters
@@ -60,7 +61,8 @@ def _training_run() -> Iterator[str]:
     yield "The API server enforces them, and `trainmaster validate` judges the same offline.\n"
     immutable = tuple(rule for rule in TRAINING_RUN_RULES if "oldSelf" in rule.rule)
     yield from (f"- {rule.message}." for rule in TRAINING_RUN_RULES if rule not in immutable)
-    yield f"- {', '.join(f'`spec.{name}`' for name in TRAINING_FIELDS)}: immutable unless `spec.rerun` changes too.\n"
+    yield f"- {', '.join(f'`spec.{name}`' for name in TRAINING_FIELDS)}: immutable after the first launch "
+    yield "unless `spec.rerun` changes too.\n"
     yield "## Designed, without code in this version\n"
     yield "Refused by name, never ignored:\n"
     yield from (f"- `{path}`" for path in sorted(PLANNED_FIELDS))

@@ -11,8 +11,9 @@ import pytest
 from tests.support.runs import T0, Field, at, run_of, status_of
 from trainmaster.adapters.local.objects import ObjectStore, UpdateRefusedError
 from trainmaster.adapters.local.state_dir import StateDir, StateDirError
+from trainmaster.api.conditions import Phase
 from trainmaster.api.objects import Key
-from trainmaster.api.trainingrun import TrainingRun
+from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
 from trainmaster.ports.cluster import ConflictError
 
 KEY = Key("default", "market")
@@ -78,7 +79,7 @@ class TestApply:
         assert labelled.metadata.labels == {"team": "fx"}
 
     def test_of_another_training_is_refused_with_both_ways_out(self, store: ObjectStore, file: Path) -> None:
-        store.apply(wanted(), now=T0)
+        store.write_status(store.apply(wanted(), now=T0), status_of())
         before = file.read_bytes()
         with pytest.raises(UpdateRefusedError) as caught:
             store.apply(wanted(hyperparameters={"learning_rate": 1}), now=T0)
@@ -87,6 +88,12 @@ class TestApply:
         assert "metadata.name" in message
         assert "spec.rerun" in message
         assert file.read_bytes() == before
+
+    def test_before_anything_was_trained_is_taken(self, store: ObjectStore) -> None:
+        store.write_status(store.apply(wanted(), now=T0), TrainingRunStatus(phase=Phase.FAILED))
+        mended = store.apply(wanted(hyperparameters={"learning_rate": 1}), now=T0)
+        assert facts(mended) == (2, "3")
+        assert mended.spec.hyperparameters == {"learning_rate": 1}
 
     def test_of_another_training_with_another_rerun_is_taken(self, store: ObjectStore) -> None:
         store.apply(wanted(), now=T0)

@@ -21,7 +21,8 @@ from tests.support.runs import (
     verdict_of,
 )
 from trainmaster.api.conditions import DecisionKind, DecisionState, Phase, Reason
-from trainmaster.api.trainingrun import Attempt
+from trainmaster.api.trainingrun import Attempt, TrainingRunStatus
+from trainmaster.api.transitions import is_untrained
 from trainmaster.core.plan import awaits_plan
 
 LAUNCH = DecisionKind.LAUNCH
@@ -126,8 +127,45 @@ def test_a_rerun_to_what_does_not_fit_fails_with_the_field_and_the_value() -> No
     status = look(run).status
     assert (status.phase, status.launch, status.launch_outcome) == (Phase.FAILED, 3, Reason.INVALID_CONFIGURATION)
     message = next(c.message for c in status.conditions if c.type == "Stalled")
-    assert message.startswith("spec.hyperparameters.learning_rate:")
-    assert message.endswith("got -1")
+    assert message == (
+        "spec.hyperparameters.learning_rate: must be greater than 0 (got -1). "
+        "Change it, and spec.rerun with it, and the run begins again"
+    )
+
+
+def test_a_spec_that_makes_no_plan_is_told_all_that_is_wrong_with_it_in_the_words_of_validate() -> None:
+    wrong = {"learning_rate": -1, "batchsize": 8, "epochs": "many"}
+    status = look(run_of(hyperparameters=wrong)).status
+
+    assert (status.phase, status.launch) == (Phase.FAILED, 0)
+    (message,) = {c.message for c in status.conditions}
+    assert message == (
+        'spec.hyperparameters.batchsize: unknown hyperparameter (got 8); did you mean "batch_size"?. '
+        'spec.hyperparameters.epochs: must be a whole number (got "many"). '
+        "spec.hyperparameters.learning_rate: must be greater than 0 (got -1). "
+        "Nothing was trained yet: change the spec, and the run begins"
+    )
+
+
+def test_a_run_that_failed_before_its_first_launch_begins_when_its_spec_is_mended() -> None:
+    wrong = look(run_of(hyperparameters={"learning_rate": -1})).status
+    assert is_untrained(wrong), "the API server lets the change through"
+    untouched = look(run_of(status=wrong, hyperparameters={"learning_rate": -1})).status
+    assert untouched == wrong
+
+    mended = look(run_of(status=wrong, meta={"generation": 2})).status
+    assert (mended.launch, mended.decisions[-1].kind, mended.decisions[-1].reason) == (1, LAUNCH, Reason.FIRST_LAUNCH)
+    assert mended.completion_time is None
+    assert mended.reruns == 1, "the record of the failure keeps its name"
+
+    worse = look(run_of(status=wrong, meta={"generation": 2}, hyperparameters={"learning_rate": -2})).status
+    assert (worse.phase, "(got -2)" in worse.conditions[0].message) == (Phase.FAILED, True)
+
+
+def test_what_was_trained_or_taken_over_begins_anew_with_rerun_only() -> None:
+    for status in (FAILED, TrainingRunStatus(phase=Phase.SUCCEEDED, observed_generation=1)):
+        assert not is_untrained(status)
+        assert look(run_of(status=status, meta={"generation": 9})).status.phase == status.phase
 
 
 def test_the_first_value_of_rerun_is_no_rerun() -> None:

@@ -15,7 +15,7 @@ from trainmaster.adapters.local.state_dir import StateDir, StateDirError, write_
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.objects import Key
 from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
-from trainmaster.api.transitions import judge_update
+from trainmaster.api.transitions import is_untrained, judge_update
 from trainmaster.ports.cluster import ConflictError
 
 Wire = dict[str, Any]
@@ -51,7 +51,7 @@ class ObjectStore:
     def judge(self, wanted: TrainingRun) -> None:
         """Raise UpdateRefusedError if `apply` would; nothing is written."""
         old = self.get(wanted.metadata.key)
-        problems = judge_update(old.spec, wanted.spec) if old is not None else ()
+        problems = () if old is None or is_untrained(old.status) else judge_update(old.spec, wanted.spec)
         if problems:
             found = "; ".join(f"{problem.path} {problem.message}" for problem in problems)
             message = f"{wanted.metadata.key}: {found}"

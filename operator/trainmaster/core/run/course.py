@@ -14,7 +14,9 @@ from pydantic import ValidationError
 
 from trainmaster.api.conditions import DecisionKind, DecisionState, Phase, Reason
 from trainmaster.api.labels import job_name
-from trainmaster.api.trainingrun import Attempt, Decision, TrainingRunStatus
+from trainmaster.api.problems import errors
+from trainmaster.api.rules import judge_spec
+from trainmaster.api.trainingrun import Attempt, Decision, TrainingRun, TrainingRunStatus
 from trainmaster.core.journal import KEPT_ATTEMPTS, close_attempt, decision_id, open_decisions, record, settle
 from trainmaster.core.plan import awaits_plan, first_plan, without_content
 from trainmaster.core.run.absorb import current_job, new_launch
@@ -31,6 +33,8 @@ from trainmaster.core.snapshot import ObservedJob, Snapshot, Told
 
 QUEUED = "the Job is suspended by somebody else, such as a queue: its pod starts when the Job's spec.suspend is false"
 
+MEND = "Nothing was trained yet: change the spec, and the run begins"
+MEND_WITH_RERUN = "Change it, and spec.rerun with it, and the run begins again"
 CLOSING = "the pod has ended, the Job is being closed"
 SUSPENDED_WORDS = "suspended by spec.suspend; false resumes it"
 OWNER_SUSPENDED_WORDS = "suspended with its owner"
@@ -61,7 +65,12 @@ def _living(status: TrainingRunStatus) -> bool:
 
 
 def _rerun_wanted(snapshot: Snapshot, status: TrainingRunStatus) -> bool:
-    return snapshot.run.spec.rerun != status.observed_rerun
+    return snapshot.run.spec.rerun != status.observed_rerun or _is_mended(snapshot.run, status)
+
+
+def _is_mended(run: TrainingRun, status: TrainingRunStatus) -> bool:
+    """Whether the spec has changed of a run that failed before its first launch: only its spec can have been wrong."""
+    return status.phase == Phase.FAILED and not status.launch and run.metadata.generation > status.observed_generation
 
 
 # -- a launch that lives, as far as status knows ------------------------------------------------------------------
@@ -334,7 +343,7 @@ def _launch(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> Cou
     try:
         plan = first_plan(snapshot.run, generation=_next_generation(snapshot, status))
     except ValidationError as error:
-        return _finish(snapshot, status, ending=_invalid(error), now=now)
+        return _finish(snapshot, status, ending=_invalid(snapshot.run, error), now=now)
     words = status.launch_end_message
     update = new_launch(number, now) | {"node_failures": remembered(status.node_failures, now)}
     if status.plan is None or awaits_plan(status):
@@ -354,10 +363,11 @@ def _next_generation(snapshot: Snapshot, status: TrainingRunStatus) -> int:
     return max(known, told) + 1
 
 
-def _invalid(error: ValidationError) -> Ending:
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in ("spec", "hyperparameters", *problem["loc"]))
-    message = f"{where}: {problem['msg']}; got {problem['input']!r}"
+def _invalid(run: TrainingRun, error: ValidationError) -> Ending:
+    """The end of a run whose spec makes no plan, with all that is wrong in the words of `trainmaster validate`."""
+    found = sorted(str(problem) for problem in errors(judge_spec(run.spec.to_wire())))
+    wrong = ". ".join(found) or str(error)
+    message = f"{wrong}. {MEND_WITH_RERUN if run.status.launch else MEND}"
     return Ending(kind="Failed", reason=Reason.INVALID_CONFIGURATION, message=message)
 
 
