@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from trainmaster_launcher.outcome import CRASHED, FAILED, REPEATED_CRASH, CrashSignature, Verdict
+
+AT_ONCE: Final = 1
+"""Crashes in a row without progress that are answered without a pause: most crashes come alone, and each second that a
+pod waits is a second of its devices. What crashes again before it came further pauses; the lease bounds them all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,5 +61,7 @@ def answer_crash(
     if restarts >= lease:
         message = f"crashed after {restarts} restarts in place of {lease} allowed: {crash.signature}"
         return LeaseUsedUp(verdict=Verdict(outcome=FAILED, reason=CRASHED, message=message))
-    doublings = min(max(fruitless - 1, 0), 16)
+    if fruitless <= AT_ONCE:
+        return Restart(delay=0)
+    doublings = min(fruitless - AT_ONCE - 1, 16)
     return Restart(delay=min(backoff_first * 2**doublings, backoff_last))

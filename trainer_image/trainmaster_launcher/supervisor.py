@@ -139,13 +139,14 @@ class Supervisor:
         return self._append(replace(self._entry("crash"), step=where.step, epoch=where.epoch, crash=present))
 
     def _pause(self, delay: float, *, why: CrashSignature) -> Verdict | None:
-        log(f"restarting in {delay:g} s after {why}")
+        log(f"restarting {f'in {delay:g} s' if delay else 'at once'} after {why}")
         deadline = time.monotonic() + delay
-        while time.monotonic() < deadline:
-            if self._loop.terminating:
-                return _disrupted()
-            self._turn(deadline - time.monotonic())
-        return None
+        while not self._loop.terminating:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            self._turn(left)
+        return _disrupted()
 
     def _turn(self, timeout: float | None = None) -> None:
         """Waits for one thing to happen, and hears what the operator said."""

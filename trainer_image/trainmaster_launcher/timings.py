@@ -25,7 +25,8 @@ class Timings:
     """At least between two reports: what is urgent comes in bursts."""
     backoff_first: float = 1.0
     backoff_last: float = 30.0
-    """Failed requests, and restarts of a process that makes no progress, wait from the first to the last, doubling."""
+    """Failed requests, and restarts of a process that makes no progress from the second on, wait from the first to the
+    last, doubling."""
     refused_retry: float = 30.0
     """After 401, 403, 422, 426: only a person or an upgrade can change the answer."""
     lease_wait: float = 10.0
