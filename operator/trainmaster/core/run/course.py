@@ -14,8 +14,6 @@ from pydantic import ValidationError
 
 from trainmaster.api.conditions import DecisionKind, DecisionState, Phase, Reason
 from trainmaster.api.labels import job_name
-from trainmaster.api.problems import errors
-from trainmaster.api.rules import judge_spec
 from trainmaster.api.trainingrun import Attempt, Decision, TrainingRun, TrainingRunStatus
 from trainmaster.core.journal import KEPT_ATTEMPTS, close_attempt, decision_id, open_decisions, record, settle
 from trainmaster.core.plan import awaits_plan, first_plan, without_content
@@ -24,7 +22,7 @@ from trainmaster.core.run.account import FINAL_ORDERS, charge, has_told, is_repe
 from trainmaster.core.run.deadlines import backs_off, exceeded, expiry, is_quick, seconds_between
 from trainmaster.core.run.hearing import heard_words
 from trainmaster.core.run.nodes import avoided, note, note_failure, remembered
-from trainmaster.core.run.outcome import Ending, classify
+from trainmaster.core.run.outcome import Ending, classify, invalid_ending
 from trainmaster.core.run.records import asks_for_earlier, decide_record, taken_over
 from trainmaster.core.run.standing import Standing, terminal_standing
 from trainmaster.core.run.waiting import is_hopeless, lost_standing, steady, waiting_standing
@@ -33,8 +31,6 @@ from trainmaster.core.snapshot import ObservedJob, Snapshot, Told
 
 QUEUED = "the Job is suspended by somebody else, such as a queue: its pod starts when the Job's spec.suspend is false"
 
-MEND = "Nothing was trained yet: change the spec, and the run begins"
-MEND_WITH_RERUN = "Change it, and spec.rerun with it, and the run begins again"
 CLOSING = "the pod has ended, the Job is being closed"
 SUSPENDED_WORDS = "suspended by spec.suspend; false resumes it"
 OWNER_SUSPENDED_WORDS = "suspended with its owner"
@@ -343,7 +339,7 @@ def _launch(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> Cou
     try:
         plan = first_plan(snapshot.run, generation=_next_generation(snapshot, status))
     except ValidationError as error:
-        return _finish(snapshot, status, ending=_invalid(snapshot.run, error), now=now)
+        return _finish(snapshot, status, ending=invalid_ending(snapshot.run, error), now=now)
     words = status.launch_end_message
     update = new_launch(number, now) | {"node_failures": remembered(status.node_failures, now)}
     if status.plan is None or awaits_plan(status):
@@ -361,14 +357,6 @@ def _next_generation(snapshot: Snapshot, status: TrainingRunStatus) -> int:
     known = status.plan.generation if status.plan is not None else 0
     told = snapshot.trainer.generation if snapshot.trainer is not None else 0
     return max(known, told) + 1
-
-
-def _invalid(run: TrainingRun, error: ValidationError) -> Ending:
-    """The end of a run whose spec makes no plan, with all that is wrong in the words of `trainmaster validate`."""
-    found = sorted(str(problem) for problem in errors(judge_spec(run.spec.to_wire())))
-    wrong = ". ".join(found) or str(error)
-    message = f"{wrong}. {MEND_WITH_RERUN if run.status.launch else MEND}"
-    return Ending(kind="Failed", reason=Reason.INVALID_CONFIGURATION, message=message)
 
 
 def _launch_cause(status: TrainingRunStatus) -> str:

@@ -6,8 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import ValidationError
+
 from trainmaster.api.conditions import EXIT_CONFIGURATION, EXIT_RETRY, Outcome, Reason
+from trainmaster.api.problems import errors
 from trainmaster.api.protocol import Verdict
+from trainmaster.api.rules import judge_spec
+from trainmaster.api.trainingrun import TrainingRun
 from trainmaster.core.run.words import cut, memory_words, taken_words, unsaid_words
 from trainmaster.core.snapshot import ObservedJob, TrainerState
 
@@ -15,6 +20,8 @@ PERMANENT = frozenset({Reason.INVALID_CONFIGURATION, Reason.REPEATED_CRASH})
 """Reasons of a Failed verdict that a new launch would only repeat."""
 REASON_PATTERN = "[A-Z][A-Za-z0-9]{0,63}"
 """CamelCase, as conditions want it."""
+MEND = "Nothing was trained yet: change the spec, and the run begins"
+MEND_WITH_RERUN = "Change it, and spec.rerun with it, and the run begins again"
 OOM_KILLED = "OOMKilled"
 """The kubelet's word for a container that was killed because memory ran out."""
 _SUCCESSES: dict[str | None, str] = {
@@ -53,6 +60,14 @@ def classify(job: ObservedJob, trainer: TrainerState | None) -> Ending:
     if job.state == "Complete" or job.exit_code == EXIT_CONFIGURATION or _is_permanent(verdict):
         return Ending(kind="Failed", reason=_reason(verdict), message=message)
     return _unfinished(job, message)
+
+
+def invalid_ending(run: TrainingRun, error: ValidationError) -> Ending:
+    """The end of a run whose spec makes no plan, with all that is wrong in the words of `trainmaster validate`."""
+    found = sorted(str(problem) for problem in errors(judge_spec(run.spec.to_wire())))
+    wrong = ". ".join(found) or str(error)
+    message = f"{wrong}. {MEND_WITH_RERUN if run.status.launch else MEND}"
+    return Ending(kind="Failed", reason=Reason.INVALID_CONFIGURATION, message=message)
 
 
 def _unfinished(job: ObservedJob, message: str) -> Ending:
