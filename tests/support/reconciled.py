@@ -47,6 +47,7 @@ class World:
         self.earlier: RunRecordSpec | None = None
         self.refuses_records = False
         self.refuses_jobs = ""
+        self.refusal_reason = "Forbidden"
         """Why Jobs are neither created nor deleted; empty: they are."""
         self.log: list[str] = []
         self.events: list[Event] = []
@@ -132,7 +133,7 @@ class World:
 
     def _refuse(self) -> None:
         if self.refuses_jobs:
-            raise RefusedEffectError(reason="Forbidden", message=self.refuses_jobs)
+            raise RefusedEffectError(reason=self.refusal_reason, message=self.refuses_jobs)
 
     async def write_record(self, run: TrainingRun, effect: WriteRecord) -> None:
         assert run.metadata.uid == UID

@@ -78,6 +78,10 @@ class Reason:
     WAITING_FOR_PODS: Final = "WaitingForPods"
 
 
+POD_DELETED: Final = "PodDeleted"
+"""Our word for the disruption of a pod that was deleted while it ran; it says nothing against its node."""
+
+
 class DecisionKind:
     """What a decision makes happen."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.objects import Key
@@ -16,6 +16,10 @@ from trainmaster.core.snapshot import CreateJob, DeleteJob, Event, ObservedJob, 
 
 class ConflictError(TrainmasterError):
     """The object has changed since it was read: read again and decide again."""
+
+
+NAMESPACE_TERMINATING: Final = "NamespaceTerminating"
+"""Reason of a refusal that nothing mends: the run itself is about to go."""
 
 
 class RefusedEffectError(TrainmasterError):

@@ -15,7 +15,7 @@ from trainmaster.core.run.changes import write_due
 from trainmaster.core.series import Point
 from trainmaster.core.snapshot import CreateJob, Effect, Refusal, TrainerState, WriteRecord
 from trainmaster.ports.clock import Clock
-from trainmaster.ports.cluster import Cluster, ConflictError, Observation, RefusedEffectError
+from trainmaster.ports.cluster import NAMESPACE_TERMINATING, Cluster, ConflictError, Observation, RefusedEffectError
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,9 @@ RESYNC_SECONDS = 30
 REFUSED_SECONDS = 30
 """A refused effect is tried again after so long: a person who grants a permission sees it work before they look away,
 and a thousand runs in a namespace without quota ask for 33 Jobs a second, not for all that the queue can send."""
+
+LEAVING_SECONDS = 600
+"""In a namespace that is being deleted nothing new is ever made; the run goes before, or somebody keeps it."""
 
 
 class RunSeries(Protocol):
@@ -144,9 +147,10 @@ class Reconciler:
                 await self._act(run, effect)
             except RefusedEffectError as error:
                 refusal = Refusal(name=name, message=error.message)
-                again = self._clock.now() + timedelta(seconds=REFUSED_SECONDS)
+                pause = LEAVING_SECONDS if error.reason == NAMESPACE_TERMINATING else REFUSED_SECONDS
+                again = self._clock.now() + timedelta(seconds=pause)
                 memory.refused[name] = _Refused(refusal=refusal, again=again)
-                logger.warning("%s: %s; again in %d s", run.metadata.key, error, REFUSED_SECONDS)
+                logger.warning("%s: %s; again in %d s", run.metadata.key, error, pause)
                 changed |= before is None or before.refusal != refusal
             else:
                 memory.refused.pop(name, None)

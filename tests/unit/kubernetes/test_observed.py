@@ -51,6 +51,7 @@ UNSCHEDULABLE = {
 }
 NO_IMAGE = {"reason": "ErrImagePull", "message": "not found"}
 PRESSED = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": "evicted"}
+DELETED = Told(reason="PodDeleted", message="somebody deleted it, or its namespace")
 FIRST_FAILED = {"terminated": {"exitCode": 1, "reason": "Error"}}
 
 
@@ -141,7 +142,7 @@ LIVING = [
     pytest.param(
         job_json(),
         [ended_pod(0) | {"metadata": running_pod(deletionTimestamp=ENDED)["metadata"]}],
-        replace(PENDING, running_since=SINCE, exit_code=EXIT_OK),
+        replace(PENDING, running_since=SINCE, exit_code=EXIT_OK, disrupted=True, disruption=DELETED),
         id="a queue lets it go whose last pod is being deleted",
     ),
     pytest.param(
@@ -149,6 +150,15 @@ LIVING = [
         [ended_pod(EXIT_RETRY), pod_json(uid="2nd", version=2)],
         replace(PENDING, live_pods=1, running_since=SINCE),
         id="a queue has let it go, its next pod waits",
+    ),
+    pytest.param(
+        ended_job("Failed"),
+        [
+            ended_pod(EXIT_RETRY) | {"metadata": running_pod(deletionTimestamp=ENDED)["metadata"]},
+            ended_pod(EXIT_CRASHED, version=2),
+        ],
+        replace(FAILED, running_since=SINCE, exit_code=EXIT_CRASHED),
+        id="a queue has let it go, its next pod has crashed",
     ),
     pytest.param(
         job_json(status={"conditions": [{"type": "Failed", "status": "False", "lastTransitionTime": ENDED}]}),
@@ -374,3 +384,22 @@ def test_what_is_wrong_with_a_last_word_is_said_by_field(*, raw: str, wrong: str
 def test_a_last_word_that_can_be_read_or_is_not_there_has_nothing_wrong() -> None:
     for pod in (ended_pod(0), ended_pod(0, message=LAST_WORDS)):
         assert observe(ended_job("Complete"), pod).unreadable == ""
+
+
+@pytest.mark.parametrize(
+    ("deleted", "grace", "disruption"),
+    [
+        ("2026-03-01T12:31:00Z", 120, DELETED),
+        ("2026-03-01T12:29:30Z", 0, DELETED),
+        ("2026-03-01T12:32:01Z", 120, None),
+        ("2026-03-01T13:00:00Z", 0, None),
+    ],
+    ids=["while it ran", "at once while it ran", "a second after its end", "long after its end"],
+)
+def test_what_ends_after_somebody_deleted_it_is_no_crash(*, deleted: str, grace: int, disruption: Told | None) -> None:
+    pod = ended_pod(143)
+    pod["metadata"] |= {"deletionTimestamp": deleted, "deletionGracePeriodSeconds": grace}
+
+    seen = observe(ended_job("Failed"), pod)
+
+    assert (seen.disrupted, seen.disruption) == (disruption is not None, disruption)

@@ -12,7 +12,8 @@ from tests.support.runs import (
     run_of,
 )
 from trainmaster.core.journal import open_decisions
-from trainmaster.shell.reconcile import REFUSED_SECONDS
+from trainmaster.ports.cluster import NAMESPACE_TERMINATING
+from trainmaster.shell.reconcile import LEAVING_SECONDS, REFUSED_SECONDS
 
 NO_RIGHT = 'POST .../jobs: 403 cannot create resource "jobs"'
 
@@ -117,3 +118,18 @@ def test_another_run_of_the_same_name_inherits_no_refusal() -> None:
     world.refuses_jobs = ""
     world.settle()
     assert [job.launch for job in world.jobs] == [1]
+
+
+def test_what_a_namespace_that_is_being_deleted_refuses_is_not_asked_for_every_half_minute() -> None:
+    world = World(run_of())
+    world.refuses_jobs, world.refusal_reason = "the namespace is being deleted", NAMESPACE_TERMINATING
+    while world.reconcile() == world.time:
+        pass
+
+    assert standing(world) == ("Pending", "JobRefused", "the namespace is being deleted")
+    world.pass_time(REFUSED_SECONDS)
+    world.reconcile()
+    assert "create" not in world.log
+    world.pass_time(LEAVING_SECONDS)
+    world.reconcile()
+    assert "create" in world.log, "a namespace is not judged for ever by one answer"

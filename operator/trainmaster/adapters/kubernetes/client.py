@@ -18,6 +18,7 @@ import orjson
 
 from trainmaster.adapters.kubernetes.connection import Connection
 from trainmaster.api.errors import TrainmasterError
+from trainmaster.ports.cluster import NAMESPACE_TERMINATING
 
 logger = logging.getLogger(__name__)
 
@@ -246,6 +247,9 @@ class ApiClient:
         try:
             said = orjson.loads(raw)
             reason, message = str(said.get("reason") or ""), str(said.get("message") or "")
+            causes = {cause.get("reason") for cause in (said.get("details") or {}).get("causes") or []}
+            # Said to be Forbidden, which is no matter of permissions here.
+            reason = NAMESPACE_TERMINATING if NAMESPACE_TERMINATING in causes else reason
         except (orjson.JSONDecodeError, AttributeError):
             # A proxy's page, or that of a path that is not served: it has lines, and begins with the status once more.
             text = " ".join(raw[:200].decode(errors="replace").split())

@@ -36,7 +36,7 @@ from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
 from trainmaster.core.journal import is_open, open_decisions
 from trainmaster.core.run.records import asks_for_earlier, earlier_success, unwritten
 from trainmaster.core.snapshot import CreateJob, DeleteJob, Event, WriteRecord
-from trainmaster.ports.cluster import ConflictError, Observation, RefusedEffectError
+from trainmaster.ports.cluster import NAMESPACE_TERMINATING, ConflictError, Observation, RefusedEffectError
 from trainmaster.ports.identity import LaunchIdentity
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,8 @@ RECENT_SECONDS: Final = 0.1
 """An answer this old says as much as one that is asked for now: its own way back may take as long."""
 TRANSIENT: Final = frozenset({401, 408, CONFLICT, 429})
 """Client errors that say nothing about what was asked for: our credentials, the load, who was faster."""
+
+LEAVING: Final = "the namespace is being deleted, and this run with it: nothing new can be made there"
 
 
 class RecentAnswers:
@@ -328,7 +330,8 @@ class KubernetesCluster:
 def _raise_if_refused(error: ApiError) -> None:
     """Raise RefusedEffectError where the server will not have an effect; not where it cannot have it now."""
     if 400 <= error.status < 500 and error.status not in TRANSIENT:
-        raise RefusedEffectError(reason=error.reason, message=error.message) from error
+        leaving = error.reason == NAMESPACE_TERMINATING
+        raise RefusedEffectError(reason=error.reason, message=LEAVING if leaving else error.message) from error
 
 
 def merge_patch(old: Json, new: Json) -> Json:

@@ -11,8 +11,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from trainmaster.adapters.kubernetes.pod_words import disruption, end_reason, waiting
-from trainmaster.api.conditions import EXIT_CONFIGURATION, EXIT_OK, EXIT_RETRY
+from trainmaster.adapters.kubernetes.pod_words import deletion, disruption, end_reason, waiting
+from trainmaster.api.conditions import EXIT_CONFIGURATION, EXIT_OK, EXIT_RETRY, POD_DELETED
 from trainmaster.api.labels import ANNOTATION_RUN_NAME, API_VERSION, LABEL_LAUNCH, LABEL_RUN_UID
 from trainmaster.api.problems import field_path
 from trainmaster.api.protocol import TerminationMessage
@@ -71,7 +71,6 @@ class PodFacts:
     launch: int
     ended: bool
     deleting: bool
-    disrupted: bool
     running_since: datetime | None
     exit_code: int | None
     message: TerminationMessage | None
@@ -118,6 +117,7 @@ def pod_facts(pod: Json) -> PodFacts:
     ended: Json = state.get("terminated") or {}
     started = (state.get("running") or ended).get("startedAt")
     deleted = meta.get("deletionTimestamp")
+    taken = disruption(status) or deletion(meta, ended)
     message, unreadable = _message(ended.get("message"))
     return PodFacts(
         namespace=meta["namespace"],
@@ -131,14 +131,13 @@ def pod_facts(pod: Json) -> PodFacts:
         launch=_launch(meta),
         ended=status.get("phase") in ENDED_PHASES,
         deleting=bool(deleted),
-        disrupted=disruption(status) is not None,
         running_since=datetime.fromisoformat(started) if started else None,
         exit_code=ended.get("exitCode"),
         message=message,
         unreadable=unreadable,
         node=(pod.get("spec") or {}).get("nodeName") or "",
         waiting=waiting(status),
-        disruption=disruption(status),
+        disruption=taken,
         end_reason=end_reason(status, CONTAINER),
         due_to_end=datetime.fromisoformat(deleted) if deleted else None,
     )
@@ -148,6 +147,8 @@ def observe_job(job: JobFacts, pods: Sequence[PodFacts]) -> ObservedJob:
     """A Job and its pods as decisions see them."""
     own = [pod for pod in pods if pod.job_uid == job.uid]
     last = max(own, key=lambda pod: pod.version, default=None)
+    # That a queue deleted an earlier pod says nothing of how the last one ended.
+    taken = [d for pod in own if (d := pod.disruption) is not None and (pod is last or d.reason != POD_DELETED)]
     starts = [pod.running_since for pod in own if pod.running_since is not None]
     living = [pod for pod in own if not pod.ended]
     # One that is deleted was taken from a Job that may get another pod: a suspended one that was let go.
@@ -167,11 +168,11 @@ def observe_job(job: JobFacts, pods: Sequence[PodFacts]) -> ObservedJob:
         running_since=min(starts, default=None),
         ended_at=job.ended_at,
         exit_code=_exit_code(job, last),
-        disrupted=job.rule == RULE_DISRUPTED or any(pod.disrupted for pod in own),
+        disrupted=job.rule == RULE_DISRUPTED or bool(taken),
         message=last.message if last else None,
         unreadable=last.unreadable if last else "",
         waiting=next(held, None) if state == "Pending" else None,
-        disruption=next((pod.disruption for pod in own if pod.disruption is not None), None),
+        disruption=next(iter(taken), None),
         end_reason=last.end_reason if last else "",
         node=last.node if last else "",
         due_to_end=max((pod.due_to_end for pod in living if pod.due_to_end is not None), default=None),

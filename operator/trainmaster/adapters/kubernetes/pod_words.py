@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+from trainmaster.api.conditions import POD_DELETED
 from trainmaster.core.snapshot import Told
 
 Json = dict[str, Any]
@@ -41,6 +43,21 @@ def disruption(status: Json) -> Told | None:
         reason=condition.get("reason") or DISRUPTION_TARGET,
         message=status.get("message") or condition.get("message") or "",
     )
+
+
+def deletion(meta: Json, ended: Json) -> Told | None:
+    """That somebody deleted a pod before its container ended; None where nobody did, or only afterwards.
+
+    A deletion that is hurried keeps the moment of the request: the server takes the old grace period off and adds the
+    new one.
+    """
+    due, finished = meta.get("deletionTimestamp"), ended.get("finishedAt")
+    if not due or not finished:
+        return None
+    grace = timedelta(seconds=meta.get("deletionGracePeriodSeconds") or 0)
+    if datetime.fromisoformat(finished) < datetime.fromisoformat(due) - grace:
+        return None
+    return Told(reason=POD_DELETED, message="somebody deleted it, or its namespace")
 
 
 def _rejection(status: Json) -> Told | None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from trainmaster.api.conditions import EXIT_CRASHED, Reason
+from trainmaster.api.conditions import EXIT_CRASHED, POD_DELETED, Reason
 from trainmaster.api.trainingrun import NodeFailures, TrainingRun, TrainingRunStatus
 from trainmaster.core.run.outcome import Ending
 from trainmaster.core.run.words import cut
@@ -24,7 +24,7 @@ AVOIDED_FROM: Final = 2
 KEPT_NODES: Final = 8
 FORGOTTEN_SECONDS: Final = 86_400
 """A day: by then somebody has looked at a node that fails pods, or it is gone."""
-NOBODYS_FAULT: Final = frozenset({"EvictionByEvictionAPI", "PreemptionByScheduler", Reason.JOB_VANISHED})
+NOBODYS_FAULT: Final = frozenset({"EvictionByEvictionAPI", "PreemptionByScheduler", POD_DELETED, Reason.JOB_VANISHED})
 """Words for taking a pod that say nothing against its node."""
 
 
