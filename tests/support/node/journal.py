@@ -45,7 +45,9 @@ class Journal:
 
 def read_journal(run: Run, *, launch: int = 1) -> Journal:
     """The journal of a launch whose pod runs."""
-    words = ("exec", run.pod(launch), "--", "sh", "-c", f"cat /claims/*/{run.uid}/*/{launch}/{JOURNAL}")
+    path = f"/claims/*/{run.uid}/*/{launch}/{JOURNAL}"
+    # A process that has just started has no journal yet.
+    words = ("exec", run.pod(launch), "--", "sh", "-c", f"cat {path} 2>/dev/null || :")
     lines = [json.loads(line) for line in run.team.kubectl(*words).splitlines() if line.endswith("}")]
     return Journal(
         entries=tuple(line for line in lines if line["type"] != "have"),

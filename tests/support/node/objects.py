@@ -73,10 +73,11 @@ def _storage(volumes: Path) -> Iterator[Json]:
     for number in range(VOLUMES):
         path = volumes / str(number)
         path.mkdir(parents=True)
-        yield _volume(f"local-{number}", path)
+        yield volume(f"local-{number}", path)
 
 
-def _volume(name: str, path: Path) -> Json:
+def volume(name: str, path: Path, *, storage_class: str = STORAGE_CLASS) -> Json:
+    """A volume that is a folder of the node."""
     here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}
     return {
         "apiVersion": "v1",
@@ -85,7 +86,7 @@ def _volume(name: str, path: Path) -> Json:
         "spec": {
             "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
             "capacity": {"storage": VOLUME_SIZE},
-            "storageClassName": STORAGE_CLASS,
+            "storageClassName": storage_class,
             "persistentVolumeReclaimPolicy": "Retain",
             "local": {"path": str(path)},
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},

@@ -71,7 +71,7 @@ class Release:
 
     def test(self) -> str:
         """What `helm test` says. Raises AssertionError: it failed."""
-        return self.cluster.helm("test", NAME, "--namespace", NAME, "--timeout", TEST_SECONDS, "--logs").stdout
+        return self.cluster.helm("test", NAME, "--namespace", NAME, "--timeout", TEST_SECONDS).stdout
 
     def uninstall(self) -> None:
         """Remove it, the kinds and its namespace; returns when they are gone."""
