@@ -197,7 +197,7 @@ def test_the_state_is_the_newest_report_and_all_entries() -> None:
         launch=1,
         generation=1,
         phase="training",
-            heard_at=T0,
+        heard_at=T0,
         step=25,
         epoch=2,
         total_steps=100,
