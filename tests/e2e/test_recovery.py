@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+from tests.support.node import Cluster
 from tests.support.node.team import Run, Team
+from tests.support.node.volume import tiny_volume
 from trainmaster.api.conditions import EXIT_CONFIGURATION, EXIT_RETRY, Reason
 
 EVENT_STEP = 10
@@ -55,3 +57,15 @@ def test_an_eviction_is_charged_to_nobody_and_training_goes_on_from_its_state(te
 
     assert status["phase"] == "Succeeded"
     assert charged(run) == (2, 0, 1)
+
+
+def test_a_full_volume_ends_the_run_when_it_has_crashed_twice_in_the_same_place(cluster: Cluster, team: Team) -> None:
+    with tiny_volume(cluster, team) as claim_name:
+        run = team.train("full", {"steps": 100_000}, storage={"checkpoints": f"pvc://{claim_name}"})
+        status = run.wait_phase("Succeeded", "Failed")
+
+    assert status["phase"] == "Failed"
+    assert run.condition("Stalled")["reason"] == Reason.REPEATED_CRASH
+    assert "No space left on device" in run.condition("Stalled")["message"]
+    assert (status["launch"], status["disruptions"]) == (1, 0)
+    assert status["crashes"] >= 2
