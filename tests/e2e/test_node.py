@@ -49,8 +49,9 @@ def test_a_kubelet_that_is_away_for_half_a_minute_changes_nothing(team: Team, da
     assert (status["phase"], status["launch"], status["crashes"], status["disruptions"]) == ("Running", 1, 0, 0)
 
 
+@pytest.mark.soak
 def test_a_lost_node_keeps_the_next_launch_waiting_until_its_pod_is_gone(team: Team, daemons: Daemons) -> None:
-    """A minute and a half: Kubernetes takes 50 s to give a node up."""
+    """A minute and a half, of which Kubernetes takes 50 s to give a node up: TRAINMASTER_E2E=1, -m soak."""
     tolerations = [
         {"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": TOLERATED_SECONDS}
     ]
