@@ -56,7 +56,7 @@ def answer_crash(
     no further than those before; `restarts` is how often this launch restarted already, `lease` how often it may.
     """
     if previous is not None and not crash.stepped and not previous.stepped and crash.signature == previous.signature:
-        message = f"the same crash twice before the first step: {crash.signature}"
+        message = f"the same crash twice, each time before a new step was done: {crash.signature}"
         return Verdict(outcome=FAILED, reason=REPEATED_CRASH, message=message)
     if restarts >= lease:
         message = f"crashed after {restarts} restarts in place of {lease} allowed: {crash.signature}"
