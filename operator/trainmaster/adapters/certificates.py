@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -61,7 +62,7 @@ class Material:
     @property
     def is_someone_elses(self) -> bool:
         """Whether there are certificates here but no key of an authority: another program issues them."""
-        certificates = self.ca_cert or self.leaf_cert or self.leaf_key
+        certificates = self.ca_cert or self.next_cert or self.leaf_cert or self.leaf_key
         return bool(certificates) and not (self.ca_key or self.next_key)
 
 
@@ -69,15 +70,11 @@ def up_to_date(material: Material, *, names: AbstractSet[str], now: dt.datetime)
     """The material with all that is due done; the same where nothing is.
 
     Raises:
-        TlsError: No names are given, or the material is another program's.
+        TlsError: No names are given, or the material is not ours to change (`check_ours`).
     """
     if not names:
         raise TlsError("a certificate needs at least one name that clients call the server by")
-    if material.is_someone_elses:
-        raise TlsError(
-            "it holds certificates, but not the key of an authority: another program issues them. Mount them and "
-            "give --tls-cert and --tls-key, or name another Secret"
-        )
+    check_ours(material)
     for _ in range(MOST_STEPS):
         state = held(material)
         step = next_step(state, names=names, now=now)
@@ -85,6 +82,29 @@ def up_to_date(material: Material, *, names: AbstractSet[str], now: dt.datetime)
             return material
         material = _done(step, material, names=leaf_names(state, names=names, now=now), now=now)
     raise AssertionError("each step is followed by another one: they undo each other")
+
+
+def check_ours(material: Material) -> None:
+    """Nothing is made in the place of what somebody else has put there, by purpose or by mistake.
+
+    Raises:
+        TlsError: It is another program's, or an authority's key is there that cannot be used.
+    """
+    if material.is_someone_elses:
+        raise TlsError(
+            "it holds certificates, but not the key of an authority: another program issues them. Mount them and "
+            "give --tls-cert and --tls-key, or name another Secret"
+        )
+    pairs = {"ca": (material.ca_cert, material.ca_key), "next-ca": (material.next_cert, material.next_key)}
+    for name, (certificate, key) in pairs.items():
+        why = _unusable(certificate, key) if key else ""
+        if why:
+            message = (
+                f"its {name}.key {why}, and it is not overwritten. For an authority of your own issue a certificate "
+                f"and give --tls-cert, --tls-key and --tls-ca, or name another Secret; if nobody needs {name}.key and "
+                f"what else is there, delete the values of all six keys"
+            )
+            raise TlsError(message)
 
 
 def trusted(material: Material) -> str:
@@ -263,6 +283,15 @@ def _pair(certificate: bytes, key: bytes) -> tuple[x509.Certificate, Key] | None
     return certificates[0], private
 
 
+def _unusable(certificate: bytes, key: bytes) -> str:
+    """Why an authority's key cannot be used, to be read after its name; empty where it can."""
+    try:
+        _key(key)
+    except TlsError as error:
+        return str(error)
+    return "" if _pair(certificate, key) is not None else "is not the key of the certificate beside it"
+
+
 def _certificates(pem: bytes) -> list[x509.Certificate]:
     """The certificates in a PEM text; none where it is not readable."""
     try:
@@ -272,12 +301,15 @@ def _certificates(pem: bytes) -> list[x509.Certificate]:
 
 
 def _key(pem: bytes) -> Key:
-    """A key of the kind that is made here. Raises TlsError."""
+    """A key of the kind that is made here. Raises TlsError, to be read after the key's name."""
     try:
         key = serialization.load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError) as error:
-        raise TlsError("a key cannot be read") from error
+    except TypeError as error:
+        # So says cryptography where a password is needed.
+        raise TlsError("is encrypted") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise TlsError("cannot be read") from error
     if not isinstance(key, Key):
-        message = f"a key is {type(key).__name__}, expected an elliptic curve's"
+        message = f"is a {type(key).__name__.strip('_')}, not an elliptic curve's (EC)"
         raise TlsError(message)
     return key

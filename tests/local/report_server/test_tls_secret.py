@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from tests.support.aged_certificates import WITH_SUCCESSOR, data_of_age, swap_due
 from tests.support.stored_secret import StoredSecret
@@ -181,33 +181,75 @@ def test_certificates_of_another_program_are_left_alone() -> None:
     assert secret.writes == 0
 
 
-def rsa_key() -> bytes:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+Private = rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
 
-# Without the authority's key it would be another program's.
-DAMAGES = [
-    (field, damage)
-    for field in ("ca_cert", "ca_key", "leaf_cert", "leaf_key")
-    for damage in (b"", b"rubbish", b"rsa")
-    if (field, damage) != ("ca_key", b"")
+def pem_of(key: Private, *, password: bytes = b"") -> bytes:
+    encryption = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
+
+RSA_KEY = pem_of(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+ED25519_KEY = pem_of(ed25519.Ed25519PrivateKey.generate())
+ENCRYPTED_KEY = pem_of(ec.generate_private_key(ec.SECP256R1()), password=b"secret")
+OTHER_KEY = pem_of(ec.generate_private_key(ec.SECP256R1()))
+UNUSABLE_KEYS = [
+    (RSA_KEY, "is a RSAPrivateKey, not an elliptic curve's"),
+    (ED25519_KEY, "is a Ed25519PrivateKey, not an elliptic curve's"),
+    (ENCRYPTED_KEY, "is encrypted"),
+    (OTHER_KEY, "is not the key of the certificate beside it"),
+    (b"rubbish", "cannot be read"),
 ]
+KINDS_OF_KEYS = ["rsa", "ed25519", "encrypted", "another", "rubbish"]
 
 
-@pytest.mark.parametrize(("field", "damage"), DAMAGES)
-def test_damage_is_mended(field: str, damage: bytes) -> None:
+@pytest.mark.parametrize("field", ["ca_key", "next_key"])
+@pytest.mark.parametrize(("key", "why"), UNUSABLE_KEYS, ids=KINDS_OF_KEYS)
+def test_a_key_of_an_authority_that_cannot_be_used_is_never_overwritten(field: str, key: bytes, why: str) -> None:
+    secret = stored(replace(material_of(data_of_age(NAMES, years=WITH_SUCCESSOR)), **{field: key}))
+    before, replica = dict(secret.data), keeper(secret)
+
+    with pytest.raises(
+        TlsError, match=rf"ops/report-tls is not used: its {tls_secret.FIELDS[field]} {why}.*--tls-cert"
+    ):
+        asyncio.run(replica.look())
+
+    assert (secret.writes, secret.data) == (0, before)
+
+
+@pytest.mark.parametrize("certificate", [b"", b"rubbish"])
+def test_a_key_whose_certificate_is_lost_is_never_overwritten(certificate: bytes) -> None:
+    secret = stored(replace(up_to_date(Material(), names=NAMES, now=NOW), ca_cert=certificate))
+    with pytest.raises(TlsError, match=r"ca\.key is not the key of the certificate beside it.*delete the values"):
+        asyncio.run(keeper(secret).look())
+    assert secret.writes == 0
+
+
+def test_a_certificate_of_a_next_authority_alone_is_another_programs() -> None:
+    secret = stored(Material(next_cert=up_to_date(Material(), names=NAMES, now=NOW).ca_cert))
+    with pytest.raises(TlsError, match="another program"):
+        asyncio.run(keeper(secret).look())
+    assert secret.writes == 0
+
+
+def test_an_authority_of_ours_that_has_ended_is_replaced() -> None:
+    ended = up_to_date(Material(), names=NAMES, now=NOW - AUTHORITY_LIFE - DAY)
+    secret = stored(ended)
+    replica = looked(secret)
+    assert held(material_of(secret.data)).authority != held(ended).authority
+    assert asyncio.run(shake(replica.context, replica.trusted))
+
+
+@pytest.mark.parametrize("field", ["leaf_cert", "leaf_key"])
+@pytest.mark.parametrize("damage", [b"", b"rubbish", RSA_KEY], ids=["none", "rubbish", "rsa"])
+def test_a_damaged_leaf_is_mended(field: str, damage: bytes) -> None:
     whole = up_to_date(Material(), names=NAMES, now=NOW)
-    damaged = replace(whole, **{field: rsa_key() if damage == b"rsa" else damage})
-    secret = stored(damaged)
+    secret = stored(replace(whole, **{field: damage}))
 
     replica = looked(secret)
 
     assert asyncio.run(shake(replica.context, replica.trusted))
-    kept = held(material_of(secret.data)).authority == held(whole).authority
-    assert kept == field.startswith("leaf"), "a leaf is easily replaced; an authority that lost its key signs no more"
+    assert held(material_of(secret.data)).authority == held(whole).authority
 
 
 def test_a_value_that_is_no_base64_counts_as_not_there() -> None:
