@@ -68,12 +68,19 @@ Moment = tuple[datetime, int]
 
 
 class Position:
-    """How far a log was read: after a stream has broken off, the same lines come once more."""
+    """How far a log was read: after a stream has broken off, the same lines come once more, in the same order.
+
+    Standard output and error are stamped before they are brought together: a line may come behind one that is a little
+    younger, and is shown all the same.
+    """
 
     def __init__(self) -> None:
         self._last: Moment | None = None
-        self._shown_then = 0
-        """Lines that carry exactly the last time."""
+        """The latest time that was shown."""
+        self._shown_since = 0
+        """Lines that were shown from the first of that time on, as far as a new stream has them."""
+        self._behind = False
+        """Whether a stream that was opened anew has not come to that time yet."""
         self._skip = 0
 
     @property
@@ -83,7 +90,7 @@ class Position:
 
     def reopen(self) -> None:
         """The stream begins anew at `since`."""
-        self._skip = self._shown_then
+        self._behind, self._skip = self._last is not None, self._shown_since
 
     def take(self, line: bytes) -> bytes | None:
         """The text of a line that begins with its time; None: it was shown already."""
@@ -91,16 +98,23 @@ class Position:
         moment = _moment(stamp)
         if moment is None:
             return line
-        if self._last is not None and moment < self._last:
-            return None
-        if moment == self._last:
-            if self._skip:
-                self._skip -= 1
-                return None
-            self._shown_then += 1
-        else:
-            self._last, self._shown_then, self._skip = moment, 1, 0
-        return text if space else b""
+        return (text if space else b"") if self._is_new(moment) else None
+
+    def _is_new(self, moment: Moment) -> bool:
+        if self._last is None or moment > self._last:
+            self._last, self._shown_since, self._behind, self._skip = moment, 1, False, 0
+            return True
+        if self._behind and moment < self._last:
+            return False
+        self._behind = False
+        if moment[0] < self._last[0]:
+            # Of a second that is not asked for again.
+            return True
+        if self._skip:
+            self._skip -= 1
+            return False
+        self._shown_since += 1
+        return True
 
 
 def _moment(stamp: bytes) -> Moment | None:

@@ -82,8 +82,35 @@ def test_lines_that_come_twice_are_shown_once() -> None:
     assert position.since == "2026-03-01T12:00:00Z"
 
     position.reopen()
-    again = [*first, b"2026-03-01T12:00:00.120000001Z c", b"2026-03-01T12:00:00.12Z late"]
-    assert [position.take(line) for line in again] == [None, None, None, b"c", None]
+    again = [*first, b"2026-03-01T12:00:00.120000001Z c"]
+    assert [position.take(line) for line in again] == [None, None, None, b"c"]
+
+
+UNORDERED = [
+    b"2026-03-01T12:00:01.2Z a",
+    b"2026-03-01T12:00:01.4Z b",
+    b"2026-03-01T12:00:01.3Z older",
+    b"2026-03-01T12:00:01.4Z c",
+    b"2026-03-01T12:00:00.9Z of the second before",
+]
+TEXTS = [b"a", b"b", b"older", b"c", b"of the second before"]
+
+
+def test_a_line_that_comes_behind_a_younger_one_is_shown() -> None:
+    position = Position()
+    assert [position.take(line) for line in UNORDERED] == TEXTS
+
+
+@pytest.mark.parametrize("read", range(1, len(UNORDERED) + 1))
+def test_lines_out_of_order_are_shown_once_wherever_the_stream_breaks_off(read: int) -> None:
+    position = Position()
+    shown = [position.take(line) for line in UNORDERED[:read]]
+    for _ in range(2):
+        position.reopen()
+        asked = [line for line in UNORDERED if line >= position.since.rstrip("Z").encode()]
+        shown += [position.take(line) for line in asked]
+    # What is stamped with a second that is not asked for again comes only while its stream lives.
+    assert [text for text in shown if text is not None] == (TEXTS if read == len(UNORDERED) else TEXTS[:-1])
 
 
 def test_a_line_of_the_same_moment_that_was_not_shown_is_shown() -> None:
