@@ -22,6 +22,7 @@ from tests.support.control_plane import ControlPlane
 from tests.support.control_plane.plane import Answer
 from tests.support.fault_proxy.proxy import fault_proxy
 from tests.support.fault_proxy.requests import Request
+from tests.support.operator_jobs import CONTAINER, FROM_KEY, FROM_SECRET, created, job, real_job, token, volume
 from tests.support.operator_process import PATIENCE_SECONDS, Operator, running_operator, wait_until
 from tests.support.pod_reporter import pod_token
 from trainmaster.adapters.kubernetes.permissions import PERMISSIONS
@@ -191,20 +192,6 @@ def patched(release: Release, run: Key, patch: Json, *, subresource: str = "") -
     return release.request_as_operator("PATCH", f"{RUNS.format(run.namespace)}/{run.name}{subresource}", patch)
 
 
-def job(namespace: str, **pod: object) -> str:
-    """A Job as the operator makes them, with these fields of its pod."""
-    container = {"name": "c", "image": "i"}
-    spec = {"restartPolicy": "Never", "automountServiceAccountToken": False, "containers": [container]} | pod
-    kept = {name: value for name, value in spec.items() if value is not None}
-    meta = {"generateName": "probe-", "namespace": namespace}
-    return json.dumps({"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": {"template": {"spec": kept}}})
-
-
-def created(release: Release, manifest: str) -> subprocess.CompletedProcess[str]:
-    """What the server says when the operator's account creates a Job; none is made."""
-    return release.apply_as_operator("create", "--dry-run=server", "-f", "-", input=manifest)
-
-
 @pytest.mark.parametrize(
     ("patch", "told"),
     [
@@ -250,12 +237,33 @@ def test_jobs_are_made_in_enabled_namespaces_only(release: Release) -> None:
         ({"automountServiceAccountToken": True}, "must not get a token"),
         ({"automountServiceAccountToken": None}, "must not get a token"),
         ({"serviceAccountName": "powerful"}, "is not one of admin.allowedServiceAccounts"),
+        ({"priorityClassName": "urgent"}, "is not one of admin.allowedPriorityClasses"),
+        (volume(secret={"secretName": "s"}), "has no volumes but"),
+        (volume(projected={"sources": [token("vault")]}), "no projection but a token"),
+        (
+            volume(projected={"sources": [token("trainmaster-report"), {"secret": {"name": "s"}}]}),
+            "no projection but a token",
+        ),
+        ({"containers": [CONTAINER | {"envFrom": [FROM_SECRET]}]}, "no environment from elsewhere"),
+        (
+            {"containers": [CONTAINER | {"env": [{"name": "E", "valueFrom": FROM_KEY}]}]},
+            "no environment from elsewhere",
+        ),
+        ({"initContainers": [CONTAINER | {"name": "i", "envFrom": [FROM_SECRET]}]}, "no environment from elsewhere"),
     ],
     ids=str,
 )
 def test_jobs_of_the_operator_get_neither_token_nor_another_account(*, release: Release, pod: Json, told: str) -> None:
     wait_until(lambda: created(release, job(release.enabled, **pod)).returncode != 0, what="the policy")
     assert told in created(release, job(release.enabled, **pod)).stderr
+
+
+@pytest.mark.parametrize("image", ["", "python:3.11-slim"], ids=["own image", "foreign image"])
+def test_the_policy_takes_the_jobs_that_the_operator_makes(release: Release, image: str) -> None:
+    refused = job(release.enabled, **volume(secret={"secretName": "s"}))
+    wait_until(lambda: created(release, refused).returncode != 0, what="the policy")
+    said = created(release, real_job(release.enabled, image=image))
+    assert said.returncode == 0, said.stderr
 
 
 # -- upgrades, users, helm test -------------------------------------------------------------------------------------
