@@ -53,8 +53,8 @@ ENOUGH = 200
 """Runs below which a 95th percentile says little."""
 CRDS = ROOT / "crds"
 SPACES = ("bench", "other", "filled", "active", "floor")
-SILENCE_SECONDS = 20
-"""A launch that has never reported is told of after three intervals of five seconds: that is not idle."""
+SILENCE_SECONDS = 50
+"""A launch that has never reported is told of after 45 s (core/run/hearing.py): that is not idle."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

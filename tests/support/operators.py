@@ -90,7 +90,9 @@ class WatchedOperator:
         assert new.launch >= old.launch, "I2: launches never fall"
         assert generation_of(new) >= generation_of(old), "I2: plan generations never fall"
         assert new.observed_generation == after.metadata.generation
-        if old.phase in Phase.TERMINAL and old.observed_rerun == after.spec.rerun:
+        # What failed before anything was launched begins again when its spec is changed.
+        mended = old.phase == Phase.FAILED and not old.launch and after.metadata.generation > old.observed_generation
+        if old.phase in Phase.TERMINAL and old.observed_rerun == after.spec.rerun and not mended:
             assert (new.phase, new.completion_time) == (old.phase, old.completion_time), "I4: finished is finished"
             assert not [d for d in fresh(old, new) if d.kind == DecisionKind.LAUNCH], "I4"
         if new.phase in Phase.TERMINAL and (old.phase, old.reruns) != (new.phase, new.reruns):

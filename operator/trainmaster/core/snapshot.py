@@ -31,6 +31,8 @@ class Told:
 
     reason: str
     message: str = ""
+    of_run: bool = True
+    """Whether it is about what the run itself asked for: not a sidecar, nor the container that brings the launcher."""
 
     def __str__(self) -> str:
         """Both."""

@@ -2,8 +2,9 @@
 
 Handlers, reports and timers only wake keys; all work happens in the workers. Keys that are due wait in line by
 namespace, and the namespaces take turns: a flood in one of them holds up nobody else. Nor does one whose requests hang
-(a webhook that never answers): it may keep all workers busy but a quarter. Within a namespace the longest overdue key
-comes first. Every step takes O(log n) of the keys that wait, and O(n) of the namespaces that are at that limit.
+(a webhook that never answers): of four workers or more it may keep all busy but a quarter. Two such namespaces may
+still keep all of them. Within a namespace the longest overdue key comes first. Every step takes O(log n) of the keys
+that wait, and O(n) of the namespaces that are at that limit.
 """
 
 from __future__ import annotations

@@ -54,6 +54,12 @@ def test_it_adds_to_what_was_reported_and_has_the_last_word_on_metrics() -> None
     assert status.checkpoint.step == 100
 
 
+def test_the_newest_checkpoint_is_the_last_one_for_training_may_have_gone_back() -> None:
+    status = ended(message(checkpoints=(40, 80, 60)), trainer=trainer_of(step=70, checkpoint=saved(80)))
+    assert status.checkpoint is not None
+    assert status.checkpoint.step == 60
+
+
 def test_another_launchs_message_says_nothing() -> None:
     run = run_of(status=status_of(launch=2))
     status = look(run, job_of("Failed", launch=1, message=message())).status

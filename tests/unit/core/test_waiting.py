@@ -105,14 +105,31 @@ def test_a_scheduling_deadline_ends_the_waiting_and_says_what_was_waited_for() -
     assert (ended.crashes, ended.disruptions) == (0, 0)
 
 
+OWN_IMAGE: dict[str, Any] = {"workload": "custom", "command": ["python", "train.py"], "image": "Not/An/Image"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "of_run"),
+    [
+        pytest.param(OWN_IMAGE, False, id="a sidecar, or the launcher's own container"),
+        pytest.param({}, True, id="the operator's image"),
+    ],
+)
+def test_an_image_name_that_the_run_has_not_given_ends_nothing(spec: dict[str, Any], *, of_run: bool) -> None:
+    job = job_of("Pending", waiting=Told(reason="InvalidImageName", message="couldn't parse it", of_run=of_run))
+    status = look(run_of(status=status_of(), **spec), job, now=at(1)).status
+    assert status.decisions == ()
+    assert (status.phase, said(status)[0]) == (Phase.PENDING, Reason.IMAGE_PULL_FAILED)
+
+
 def test_an_image_name_that_is_none_ends_the_run_at_once() -> None:
     job = waiting_job("InvalidImageName", "couldn't parse image name")
-    ordered = look(run_of(status=status_of()), job, now=at(1)).status
+    ordered = look(run_of(status=status_of(), **OWN_IMAGE), job, now=at(1)).status
     assert [(d.kind, d.reason, d.state) for d in ordered.decisions] == [
         (DecisionKind.END_LAUNCH, Reason.INVALID_CONFIGURATION, DecisionState.RECORDED)
     ]
 
-    ended = look(run_of(status=ordered), now=at(3)).status
+    ended = look(run_of(status=ordered, **OWN_IMAGE), now=at(3)).status
     assert (ended.phase, said(ended)[0]) == (Phase.FAILED, Reason.INVALID_CONFIGURATION)
     assert "couldn't parse" in said(ended)[1]
     assert (ended.crashes, ended.disruptions) == (0, 0)

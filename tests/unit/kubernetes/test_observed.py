@@ -92,7 +92,7 @@ LIVING = [
     pytest.param(
         job_json(status={"active": 1}),
         [with_status(pod_json(), initContainerStatuses=[{"name": "launcher", "state": {"waiting": NO_IMAGE}}])],
-        replace(PENDING, live_pods=1, waiting=Told(reason="ErrImagePull", message="not found")),
+        replace(PENDING, live_pods=1, waiting=Told(reason="ErrImagePull", message="not found", of_run=False)),
         id="the launcher's image cannot be pulled",
     ),
     pytest.param(

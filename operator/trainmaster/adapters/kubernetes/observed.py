@@ -136,7 +136,7 @@ def pod_facts(pod: Json) -> PodFacts:
         message=message,
         unreadable=unreadable,
         node=(pod.get("spec") or {}).get("nodeName") or "",
-        waiting=waiting(status),
+        waiting=waiting(status, CONTAINER),
         disruption=taken,
         end_reason=end_reason(status, CONTAINER),
         due_to_end=datetime.fromisoformat(deleted) if deleted else None,

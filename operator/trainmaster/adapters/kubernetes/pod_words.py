@@ -17,17 +17,18 @@ SAYS_NOTHING: Final = frozenset({"", "Completed", "Error"})
 DISRUPTION_TARGET: Final = "DisruptionTarget"
 
 
-def waiting(status: Json) -> Told | None:
-    """Why a pod does not run; None where it does, or is about to."""
+def waiting(status: Json, container: str) -> Told | None:
+    """Why a pod does not run; None where it does, or is about to. `container` is the one of the run's image."""
     if status.get("phase") not in {None, "", "Pending"}:
         return None
     scheduled = _condition(status, "PodScheduled")
     if scheduled is not None and scheduled.get("status") == "False":
         return Told(reason=scheduled.get("reason") or "Unschedulable", message=scheduled.get("message") or "")
-    for container in (*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])):
-        state: Json = (container.get("state") or {}).get("waiting") or {}
+    for each in (*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])):
+        state: Json = (each.get("state") or {}).get("waiting") or {}
         if state.get("reason", "") not in ON_THE_WAY:
-            return Told(reason=state["reason"], message=state.get("message") or "")
+            words = state.get("message") or ""
+            return Told(reason=state["reason"], message=words, of_run=each.get("name") == container)
     return None
 
 

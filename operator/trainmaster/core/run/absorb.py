@@ -154,8 +154,9 @@ def _last_word(message: TerminationMessage, status: TrainingRunStatus) -> Traini
     if (message.step, percent) > (progress.step, progress.percent):
         told = {"step": max(message.step, progress.step), "percent": percent, "eta_seconds": None}
         update["progress"] = progress.model_copy(update=told)
-    saved = max(message.checkpoints, key=lambda checkpoint: checkpoint.step, default=None)
-    if saved is not None and (status.checkpoint is None or saved.step > status.checkpoint.step):
+    # In the order in which they were written: training may have gone back.
+    saved = message.checkpoints[-1] if message.checkpoints else None
+    if saved is not None and not _is_known(saved, status):
         update["checkpoint"] = CheckpointStatus.model_validate(saved.model_dump())
     return status.model_copy(update=update)
 

@@ -116,7 +116,7 @@ def _why_end(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> st
         return Reason.SUSPEND_REQUESTED
     if owner is not None and (owner.suspended or owner.deleting):
         return Reason.OWNER_SUSPENDED
-    if is_hopeless(current_job(snapshot, status)):
+    if is_hopeless(current_job(snapshot, status), run.spec):
         return Reason.INVALID_CONFIGURATION
     return exceeded(run, status, now)
 

@@ -12,8 +12,9 @@ from trainmaster.api.conditions import READY, Reason
 from trainmaster.api.trainingrun import TrainingRunStatus
 from trainmaster.core.snapshot import TrainerState
 
-SILENT_SECONDS: Final = 15
-"""Three of the launcher's intervals: one report may be lost and one late."""
+SILENT_SECONDS: Final = 45
+"""Nine of the launcher's intervals, and more than its longest pause between two tries (30 s): an outage of the operator
+or of its API server that is over makes no run silent, and a thousand runs are not written twice after it."""
 TRAINING: Final = "training"
 UNHEARD: Final = "the pod runs; no report yet"
 _HINT: Final = "is TRAINMASTER_REPORT_URL, where the launcher reports to, reachable from the pod? Its log says more"

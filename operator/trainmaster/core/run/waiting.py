@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from trainmaster.api.conditions import READY, Phase, Reason
-from trainmaster.api.trainingrun import TrainingRunStatus
+from trainmaster.api.trainingrun import TrainingRunSpec, TrainingRunStatus
 from trainmaster.core.run.standing import Standing
 from trainmaster.core.snapshot import ObservedJob, Told
 
@@ -68,16 +68,18 @@ def _told(told: Told) -> tuple[str, str]:
         return Reason.UNSCHEDULABLE, "no node takes the pod"
     if told.reason == GATED:
         return Reason.JOB_QUEUED, "the pod is held back by a scheduling gate"
-    if told.reason in NO_IMAGE:
+    if told.reason in NO_IMAGE | HOPELESS:
         return Reason.IMAGE_PULL_FAILED, f"the image cannot be pulled ({told.reason})"
-    if told.reason in HOPELESS:
-        return Reason.INVALID_CONFIGURATION, "spec.image is no name of an image"
     return Reason.CONTAINER_NOT_STARTED, f"the container does not start ({told.reason})"
 
 
-def is_hopeless(job: ObservedJob | None) -> bool:
-    """Whether no time can make the launch's pod run."""
-    return job is not None and job.waiting is not None and job.waiting.reason in HOPELESS
+def is_hopeless(job: ObservedJob | None, spec: TrainingRunSpec) -> bool:
+    """Whether no time can make the launch's pod run.
+
+    An image that the run does not name is the operator's, or a sidecar's: whoever runs those can mend it.
+    """
+    told = job.waiting if job is not None else None
+    return told is not None and told.reason in HOPELESS and told.of_run and spec.image is not None
 
 
 def steady(standing: Standing, status: TrainingRunStatus, job: ObservedJob | None) -> Standing:
