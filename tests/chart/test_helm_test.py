@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import runpy
+import urllib.error
+from email.message import Message
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -77,3 +82,60 @@ def test_the_claim_is_of_the_class_that_is_said(said: str) -> None:
 
 def test_it_can_be_left_out() -> None:
     assert render("--set", "test.enabled=false").of("Pod", hooks=True) == []
+
+
+# -- the program that waits ------------------------------------------------------------------------------------------
+
+
+class Server:
+    """An API server that refuses what is asked for at some paths."""
+
+    def __init__(self, *refused: tuple[str, str]) -> None:
+        self.refused = refused
+        """Methods, and words of the path."""
+        self.asked: list[tuple[str, str]] = []
+
+    def request(self, method: str, path: str, body: Json | None = None) -> Json:
+        """In place of the program's own."""
+        self.asked.append((method, path))
+        if any(method == refused and word in path for refused, word in self.refused):
+            raise urllib.error.HTTPError(path, 403, "Forbidden", Message(), BytesIO(b"exceeded quota"))
+        given = body or {}
+        return given | {"metadata": given.get("metadata", {}) | {"uid": "u"}}
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The program's globals, with the environment that the chart gives it."""
+    given = environment(render()) | {"KUBERNETES_SERVICE_HOST": "server", "KUBERNETES_SERVICE_PORT": "443"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    wait: dict[str, Any] = runpy.run_path(str(CHART / "files" / "wait_for_run.py"))
+    return wait["main"].__globals__  # type: ignore[no-any-return]  # what a function looks up its names in
+
+
+@pytest.mark.parametrize("undeletable", [False, True])
+def test_a_run_whose_claim_is_refused_is_told_of_and_removed(
+    *, program: dict[str, Any], capsys: pytest.CaptureFixture[str], undeletable: bool
+) -> None:
+    server = Server(("POST", "persistentvolumeclaims"), *([("DELETE", "trainingruns")] if undeletable else []))
+    program["request"] = server.request
+    assert program["main"]() == 1
+    told = capsys.readouterr().out
+    created, _, removed = server.asked
+    name = removed[1].rpartition("/")[2]
+    assert (created[0], removed[0]) == ("POST", "DELETE")
+    assert removed[1] == f"{created[1]}/{name}"
+    assert told.startswith(f"creating TrainingRun {NAMESPACE}/{name}\n"), "before anything is asked for"
+    assert "403: exceeded quota" in told, "what was refused, whatever became of the removal"
+    assert (f"kubectl -n {NAMESPACE} delete trainingrun {name}" in told) is undeletable
+
+
+def test_the_name_of_a_run_is_told_even_if_it_is_refused(
+    program: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = Server(("POST", "trainingruns"))
+    program["request"] = server.request
+    assert program["main"]() == 1
+    assert len(server.asked) == 1
+    assert capsys.readouterr().out.startswith(f"creating TrainingRun {NAMESPACE}/trainmaster-test-")

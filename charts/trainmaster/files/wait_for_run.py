@@ -38,15 +38,32 @@ def request(method: str, path: str, body: Json | None = None) -> Json:
 
 
 def apply(run: Json, claim: Json) -> Json:
-    """Create the run under a fresh name, and the claim for its checkpoints, which goes when the run goes."""
+    """Create the run under a fresh name, and the claim for its checkpoints, which goes when the run goes.
+
+    Raises urllib.error.HTTPError for what is refused; a run whose claim is refused is removed before.
+    """
     name = f"{run['metadata']['name']}-{secrets.token_hex(3)}"
     run["metadata"]["name"] = name
     run["spec"]["storage"] = {"checkpoints": f"pvc://{name}"}
+    say(f"creating TrainingRun {NAMESPACE}/{name}")
     made = request("POST", RUNS, run)
     owner = {key: made[key] for key in ("apiVersion", "kind")} | {"name": name, "uid": made["metadata"]["uid"]}
     claim["metadata"] |= {"name": name, "ownerReferences": [owner]}
-    request("POST", CLAIMS, claim)
+    try:
+        request("POST", CLAIMS, claim)
+    except OSError:
+        remove(name)
+        raise
     return made
+
+
+def remove(name: str) -> None:
+    """Delete a run that has no claim; what keeps it from that is told, and hides nothing that went wrong before."""
+    say(f"no claim for its checkpoints: removing TrainingRun {NAMESPACE}/{name}")
+    try:
+        request("DELETE", f"{RUNS}/{name}")
+    except OSError as error:
+        say(f"not removed: {error}; kubectl -n {NAMESPACE} delete trainingrun {name}")
 
 
 def wait(path: str) -> bool:
@@ -90,7 +107,6 @@ def main() -> int:
     run, claim = json.loads(os.environ["TEST_RUN"]), json.loads(os.environ["TEST_CLAIM"])
     try:
         name = apply(run, claim)["metadata"]["name"]
-        say(f"created TrainingRun {NAMESPACE}/{name}")
         if not wait(f"{RUNS}/{name}"):
             say(f"look at it: kubectl -n {NAMESPACE} describe trainingrun {name}; then delete it")
             return 1
