@@ -144,6 +144,11 @@ def test_rendering_twice_gives_the_same(values: Path, rendered: Rendered) -> Non
     [
         ("image.digst=x", ("image", "digst")),
         ("imge.tag=x", ("imge",)),
+        ("image.repository=https://x", ("image", "repository")),
+        ("image.repository=Upper/Case", ("image", "repository")),
+        ("image.repository=team/operator:1.0", ("image", "repository")),
+        ("trainerImage.repository=https://x", ("trainerImage", "repository")),
+        ("trainerImage.repository=Upper/Case", ("trainerImage", "repository")),
         ("image.digest=sha256:short", ("image", "digest", "sha256")),
         ("image.pullPolicy=Sometimes", ("pullPolicy", "IfNotPresent")),
         ("replicas=many", ("replicas", "integer")),
@@ -168,6 +173,13 @@ def test_wrong_values_are_refused_by_name(said: str, parts: tuple[str, ...]) -> 
     told = refusal("--set", said)
     assert "values don't meet the specifications of the schema" in told
     assert all(part in told for part in parts), told
+
+
+@pytest.mark.parametrize(
+    "name", ["operator", "team/my__image", "localhost/trainmaster/operator", "registry.example:5000/a/b.c-d"]
+)
+def test_images_are_named_as_registries_name_them(name: str) -> None:
+    assert f"image: {name}:" in render("--set", f"image.repository={name}").text
 
 
 @pytest.mark.parametrize(
