@@ -79,6 +79,11 @@ e2e: $(VENV)/.dev ## Tests of real pods, in a cluster of their own or in the giv
 	[ "$${TRAINMASTER_E2E_USE_CLUSTER:-}" = 1 ] || scripts/packages.sh
 	TRAINMASTER_E2E=1 $(BIN)/pytest -n 0 --timeout 1800 tests/e2e
 
+.PHONY: e2e-soak
+e2e-soak: $(VENV)/.dev ## The slow ones among them: a node that is lost
+	[ "$${TRAINMASTER_E2E_USE_CLUSTER:-}" = 1 ] || scripts/packages.sh
+	TRAINMASTER_E2E=1 $(BIN)/pytest -n 0 --timeout 1800 -m soak tests/e2e
+
 .PHONY: e2e-torch
 e2e-torch: ## The same and the trainer's own image with torch: 15 minutes and 20 GB of disk more
 	TRAINMASTER_E2E_TORCH=1 $(MAKE) e2e
