@@ -4,71 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import ssl
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from tests.support.aged_certificates import WITH_SUCCESSOR, data_of_age, swap_due
+from tests.support.secret_keeper import DAY, NAMES, NOW, PATH, Clock, keeper, looked, shake, stored
 from tests.support.stored_secret import StoredSecret
-from trainmaster.adapters.certificates import Material, TlsError, held, trusted, up_to_date
+from trainmaster.adapters.certificates import Material, held, trusted, up_to_date
 from trainmaster.adapters.kubernetes import tls_secret
 from trainmaster.adapters.kubernetes.client import ApiError
-from trainmaster.adapters.kubernetes.tls_secret import TlsSecret, material_of, with_material
+from trainmaster.adapters.kubernetes.tls_secret import material_of
 from trainmaster.api.errors import TrainmasterError
-from trainmaster.api.objects import Key
 from trainmaster.core.certificates import AUTHORITY_LIFE, HANDED_OUT, LEAF_LIFE, MAKE_NEXT, RENEW_LEAF, SWAP
-
-PATH = "/api/v1/namespaces/ops/secrets/report-tls"
-NAMES = frozenset({"reports.ops.svc"})
-NOW = datetime.now(UTC)
-DAY = timedelta(days=1)
-
-
-class Clock:
-    """A clock that a test turns."""
-
-    def __init__(self) -> None:
-        self.time = NOW
-
-    def now(self) -> datetime:
-        return self.time
-
-
-def stored(material: Material) -> StoredSecret:
-    return StoredSecret(PATH, with_material({}, material)["data"])
-
-
-def keeper(secret: StoredSecret, *, clock: Clock | None = None, names: frozenset[str] = NAMES) -> TlsSecret:
-    return TlsSecret(client=secret.client, secret=Key("ops", "report-tls"), names=names, clock=clock or Clock())
-
-
-def looked(secret: StoredSecret, *, clock: Clock | None = None, names: frozenset[str] = NAMES) -> TlsSecret:
-    replica = keeper(secret, clock=clock, names=names)
-    asyncio.run(replica.look())
-    return replica
-
-
-async def shake(server: ssl.SSLContext, trust: str, *, name: str = "reports.ops.svc") -> bool:
-    """Whether a launcher that trusts these authorities finds the server to be who it should be."""
-    client = ssl.create_default_context(cadata=trust)
-    client.verify_flags |= ssl.VERIFY_X509_STRICT
-
-    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server) as listening:
-        port = listening.sockets[0].getsockname()[1]
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client, server_hostname=name)
-        except ssl.SSLCertVerificationError:
-            return False
-        writer.close()
-        return True
 
 
 def test_an_empty_secret_is_filled_and_the_rest_of_it_left_alone() -> None:
@@ -171,85 +120,6 @@ def test_what_a_person_must_mend_is_said_with_the_way_out(status: int, way_out: 
     secret.refuse = status
     with pytest.raises(TrainmasterError, match=way_out):
         asyncio.run(keeper(secret).look())
-
-
-def test_certificates_of_another_program_are_left_alone() -> None:
-    other = replace(up_to_date(Material(), names=NAMES, now=NOW), ca_key=b"")
-    secret = stored(other)
-    with pytest.raises(TlsError, match=r"ops/report-tls is not used: .*another program.*--tls-cert"):
-        asyncio.run(keeper(secret).look())
-    assert secret.writes == 0
-
-
-Private = rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
-
-
-def pem_of(key: Private, *, password: bytes = b"") -> bytes:
-    encryption = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-
-
-RSA_KEY = pem_of(rsa.generate_private_key(public_exponent=65537, key_size=2048))
-ED25519_KEY = pem_of(ed25519.Ed25519PrivateKey.generate())
-ENCRYPTED_KEY = pem_of(ec.generate_private_key(ec.SECP256R1()), password=b"secret")
-OTHER_KEY = pem_of(ec.generate_private_key(ec.SECP256R1()))
-UNUSABLE_KEYS = [
-    (RSA_KEY, "is a RSAPrivateKey, not an elliptic curve's"),
-    (ED25519_KEY, "is a Ed25519PrivateKey, not an elliptic curve's"),
-    (ENCRYPTED_KEY, "is encrypted"),
-    (OTHER_KEY, "is not the key of the certificate beside it"),
-    (b"rubbish", "cannot be read"),
-]
-KINDS_OF_KEYS = ["rsa", "ed25519", "encrypted", "another", "rubbish"]
-
-
-@pytest.mark.parametrize("field", ["ca_key", "next_key"])
-@pytest.mark.parametrize(("key", "why"), UNUSABLE_KEYS, ids=KINDS_OF_KEYS)
-def test_a_key_of_an_authority_that_cannot_be_used_is_never_overwritten(field: str, key: bytes, why: str) -> None:
-    secret = stored(replace(material_of(data_of_age(NAMES, years=WITH_SUCCESSOR)), **{field: key}))
-    before, replica = dict(secret.data), keeper(secret)
-
-    with pytest.raises(
-        TlsError, match=rf"ops/report-tls is not used: its {tls_secret.FIELDS[field]} {why}.*--tls-cert"
-    ):
-        asyncio.run(replica.look())
-
-    assert (secret.writes, secret.data) == (0, before)
-
-
-@pytest.mark.parametrize("certificate", [b"", b"rubbish"])
-def test_a_key_whose_certificate_is_lost_is_never_overwritten(certificate: bytes) -> None:
-    secret = stored(replace(up_to_date(Material(), names=NAMES, now=NOW), ca_cert=certificate))
-    with pytest.raises(TlsError, match=r"ca\.key is not the key of the certificate beside it.*delete the values"):
-        asyncio.run(keeper(secret).look())
-    assert secret.writes == 0
-
-
-def test_a_certificate_of_a_next_authority_alone_is_another_programs() -> None:
-    secret = stored(Material(next_cert=up_to_date(Material(), names=NAMES, now=NOW).ca_cert))
-    with pytest.raises(TlsError, match="another program"):
-        asyncio.run(keeper(secret).look())
-    assert secret.writes == 0
-
-
-def test_an_authority_of_ours_that_has_ended_is_replaced() -> None:
-    ended = up_to_date(Material(), names=NAMES, now=NOW - AUTHORITY_LIFE - DAY)
-    secret = stored(ended)
-    replica = looked(secret)
-    assert held(material_of(secret.data)).authority != held(ended).authority
-    assert asyncio.run(shake(replica.context, replica.trusted))
-
-
-@pytest.mark.parametrize("field", ["leaf_cert", "leaf_key"])
-@pytest.mark.parametrize("damage", [b"", b"rubbish", RSA_KEY], ids=["none", "rubbish", "rsa"])
-def test_a_damaged_leaf_is_mended(field: str, damage: bytes) -> None:
-    whole = up_to_date(Material(), names=NAMES, now=NOW)
-    secret = stored(replace(whole, **{field: damage}))
-
-    replica = looked(secret)
-
-    assert asyncio.run(shake(replica.context, replica.trusted))
-    assert held(material_of(secret.data)).authority == held(whole).authority
 
 
 def test_a_value_that_is_no_base64_counts_as_not_there() -> None:

@@ -4,6 +4,9 @@ The Secret is there before the operator (the chart renders it without data): the
 name, and create none. Every replica looks at it once a minute, and whoever finds that something is due does it: the
 write carries the version that was read, so that of two replicas that fill it at once one wins, and the other reads what
 that one wrote. The rest of the Secret (labels, other keys) is left as it is.
+
+A Secret that was filled and is empty (deleted and made again, replaced by a tool that applies it as it is rendered)
+gets back what a replica has read of it: launchers that run trust that authority and no other.
 """
 
 from __future__ import annotations
@@ -61,6 +64,9 @@ class TlsSecret:
         self._names = names
         self._clock = clock
         self._shown = CertificateContext()
+        self._kept = Material()
+        """As it was read or written last and was ours, for a Secret that is emptied."""
+        self._said_emptied = False
         self._unseen = f"the Secret {secret} has not been read yet"
         self.context = self._shown.context
         self.trusted = ""
@@ -91,14 +97,17 @@ class TlsSecret:
 
         Raises:
             ApiError: The Secret cannot be read or written.
-            TlsError: It is another program's.
+            TlsError: It is not ours; nothing of it is shown, and what was shown before stays.
         """
         for tries_left in range(WRITES - 1, -1, -1):
             stored = await self._read()
             before = material_of(stored.get("data") or {})
-            # First of all what is there: it is good for weeks when something is due, and the write may be refused.
-            self._show(before)
             after = self._due(before)
+            # What is there is shown before the write: it is good for weeks when something is due, and the write may be
+            # refused.
+            self._show(before)
+            if before != Material():
+                self._kept = before
             if after == before:
                 return
             try:
@@ -109,6 +118,7 @@ class TlsSecret:
                 continue
             logger.info("report server: the Secret %s is brought up to date", self._secret)
             self._show(after)
+            self._kept = after
             return
 
     def _show(self, material: Material) -> None:
@@ -123,10 +133,24 @@ class TlsSecret:
 
     def _due(self, material: Material) -> Material:
         try:
-            return up_to_date(material, names=self._names, now=self._clock.now())
+            return up_to_date(self._given_back(material), names=self._names, now=self._clock.now())
         except TlsError as error:
             message = f"the Secret {self._secret} is not used: {error}"
             raise TlsError(message) from error
+
+    def _given_back(self, material: Material) -> Material:
+        """The material; that which was kept where it was emptied."""
+        if material != Material() or self._kept == Material():
+            self._said_emptied = False
+            return material
+        if not self._said_emptied:
+            logger.warning(
+                "report certificates: the Secret %s was emptied: what it held is written back, since launchers trust "
+                "it; to be rid of a key, stop all replicas, empty the Secret and start them again",
+                self._secret,
+            )
+        self._said_emptied = True
+        return self._kept
 
     async def _read(self) -> Json:
         try:
