@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.chart import NAMESPACE, Json, Rendered, render
+from tests.support.chart import CHART, NAMESPACE, REPOSITORY, Json, Rendered, render
 
 VALUES = Path(__file__).parent / "values"
 FOLDER = "/etc/trainmaster-tls"
@@ -58,3 +58,11 @@ def test_cert_manager_is_asked_for_the_name_that_launchers_call() -> None:
     assert spec["dnsNames"][0] == f"trainmaster.{NAMESPACE}.svc"
     assert spec["issuerRef"] == {"group": "cert-manager.io", "kind": "Issuer", "name": "internal"}
     assert spec["secretName"] == mounted(rendered)[0]["secretName"]
+
+
+@pytest.mark.parametrize(
+    "page", [CHART / "values.yaml", REPOSITORY / "docs" / "how-to" / "tls.md"], ids=lambda p: p.name
+)
+@pytest.mark.parametrize("danger", ["CertManager", "caKey", "locks out every launcher", "--force", "Replace=true"])
+def test_who_sets_it_is_warned_of_what_locks_launchers_out(*, page: Path, danger: str) -> None:
+    assert danger in " ".join(page.read_text().replace("#", " ").split())
