@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from trainmaster.client.errors import RefusedError, UnreachableError
-from trainmaster.client.transport import GONE, SERVER_ERRORS, TOO_MANY, QuietError, Stream, Transport
+from trainmaster.client.transport import GONE, LEAST_SECONDS, SERVER_ERRORS, TOO_MANY, QuietError, Stream, Transport
 
 Json = dict[str, Any]
 
@@ -89,12 +89,18 @@ class Follower:
     def changes(self, seconds: float) -> list[Change]:
         """What has changed, the whole list at first; nothing, when `seconds` were silent or the watch was opened anew.
 
+        A server that must be asked has `LEAST_SECONDS` in any case.
+
         Raises:
             RefusedError: The server will not let us.
             UnreachableError: It has never answered, or is away for too long.
         """
+        deadline = time.monotonic() + max(seconds, LEAST_SECONDS)
         try:
-            found = self._watch(min(seconds, QUIET_SECONDS)) if self._version else self._list()
+            if self._version:
+                found = self._watch(min(seconds, QUIET_SECONDS), deadline=deadline)
+            else:
+                found = self._list(deadline=deadline)
         except QuietError:
             # The stream is of no use after that; what it would have said, the next one says.
             self._hang_up()
@@ -116,17 +122,18 @@ class Follower:
         self._start_over()
         return self.changes(0.0)
 
-    def _list(self) -> list[Change]:
-        listed, self._version = self._transport.read_all(self._path, self._query)
+    def _list(self, *, deadline: float) -> list[Change]:
+        listed, self._version = self._transport.read_all(self._path, self._query, deadline=deadline)
         items = {item["metadata"]["uid"]: item for item in listed}
         before, self._known = self._known, items
         gone = [Change(raw=raw, gone=True) for uid, raw in before.items() if uid not in items]
         return gone + [Change(raw=raw) for uid, raw in items.items() if _version(raw) != _version(before.get(uid))]
 
-    def _watch(self, seconds: float) -> list[Change]:
+    def _watch(self, seconds: float, *, deadline: float) -> list[Change]:
         if self._stream is None:
             asked = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(WATCH_SECONDS)}
-            self._stream = self._transport.open(self._path, {**self._query, **asked, "resourceVersion": self._version})
+            asked |= {**self._query, "resourceVersion": self._version}
+            self._stream = self._transport.open(self._path, asked, deadline=deadline)
             self._heard = False
         self._stream.listen(seconds)
         line = self._stream.line()

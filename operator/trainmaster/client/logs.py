@@ -124,7 +124,11 @@ class LogReader:
                     return
                 ended = ended or self._has_ended(pod, key)
             except QuietError:
-                continue
+                if not ended:
+                    continue
+                # All of it is there to be read: whoever keeps it back is away.
+                message = f"the log of pod {pod.name}: nothing was heard for {SILENT_SECONDS:g} s"
+                self._bear(pod, UnreachableError(message))
             except (RefusedError, UnreachableError) as error:
                 if isinstance(error, RefusedError) and error.status == NOT_FOUND:
                     self._note(f"launch {pod.launch}: the pod {pod.name} is gone; what it wrote last may be missing")

@@ -25,6 +25,11 @@ Query = Mapping[str, str]
 
 REQUEST_SECONDS: Final = 30.0
 """One request; the API server itself gives up after 60."""
+LEAST_SECONDS: Final = 3.0
+"""An answer is waited for at least so long, even where no time is left: an honest server needs some."""
+SHARE_SECONDS: Final = 0.1
+"""Of one address and of one step of a request, at least, however little time is left."""
+FOREVER: Final = float("inf")
 READ_TRIES: Final = 4
 """Tries of a read, over about two seconds: a restart of one API server among several."""
 READ_PAUSE_SECONDS: Final = 0.25
@@ -43,6 +48,8 @@ name: not every system has all of them."""
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
+HTTP_PORT: Final = 80
+HTTPS_PORT: Final = 443
 UNAUTHORIZED: Final = 401
 FORBIDDEN: Final = 403
 NOT_FOUND: Final = 404
@@ -114,26 +121,28 @@ class Transport:
         self._load = load
         self.access = load()
 
-    def get(self, path: str, query: Query | None = None) -> Json:
-        """Read an object or a list. Raises RefusedError, UnreachableError."""
+    def get(self, path: str, query: Query | None = None, *, deadline: float = FOREVER) -> Json:
+        """Read an object or a list; `deadline` (of the monotonic clock) holds for all tries together.
+
+        Raises RefusedError, UnreachableError.
+        """
         for number in range(1, READ_TRIES + 1):
+            pause = READ_PAUSE_SECONDS * number * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
             try:
-                return self._exchange("GET", path, query=query)
-            except UnreachableError:
-                if number == READ_TRIES:
+                return self._exchange("GET", path, query=query, deadline=deadline)
+            except (UnreachableError, RefusedError) as error:
+                stays = isinstance(error, RefusedError) and error.status not in SERVER_ERRORS
+                if number == READ_TRIES or stays or time.monotonic() + pause >= deadline:
                     raise
-            except RefusedError as error:
-                if number == READ_TRIES or error.status not in SERVER_ERRORS:
-                    raise
-            time.sleep(READ_PAUSE_SECONDS * number * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            time.sleep(pause)
         raise AssertionError("the last try either returns or raises")
 
-    def read_all(self, path: str, query: Query | None = None) -> tuple[list[Json], str]:
+    def read_all(self, path: str, query: Query | None = None, *, deadline: float = FOREVER) -> tuple[list[Json], str]:
         """All objects of a list, read in pages, and its resourceVersion. Raises RefusedError, UnreachableError."""
         items: list[Json] = []
         asked = {**(query or {}), "limit": str(PAGE)}
         while True:
-            page = self.get(path, asked)
+            page = self.get(path, asked, deadline=deadline)
             items += page.get("items") or []
             if not page["metadata"].get("continue"):
                 return items, page["metadata"]["resourceVersion"]
@@ -143,16 +152,25 @@ class Transport:
         """Write, once. Raises RefusedError, UnreachableError: then nobody knows whether it was done."""
         return self._exchange(method, path, query=query, body=body, content_type=content_type)
 
-    def open(self, path: str, query: Query) -> Stream:
+    def open(self, path: str, query: Query, *, deadline: float = FOREVER) -> Stream:
         """Begin to read a stream. Raises RefusedError, UnreachableError."""
-        connection, response = self._request("GET", path, query=query, data=None, content_type="")
+        connection, response = self._request("GET", path, query=query, deadline=deadline)
         return Stream(connection, response)
 
     def _exchange(
-        self, method: str, path: str, *, query: Query | None = None, body: Json | None = None, content_type: str = ""
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: Json | None = None,
+        content_type: str = "",
+        deadline: float = FOREVER,
     ) -> Json:
         data = None if body is None else json.dumps(body).encode()
-        connection, response = self._request(method, path, query=query, data=data, content_type=content_type)
+        connection, response = self._request(
+            method, path, query=query, data=data, content_type=content_type, deadline=deadline
+        )
         try:
             parsed: Json = json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -162,18 +180,27 @@ class Transport:
         return parsed
 
     def _request(
-        self, method: str, path: str, *, query: Query | None, data: bytes | None, content_type: str
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None,
+        data: bytes | None = None,
+        content_type: str = "",
+        deadline: float,
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         """The answer of a request that was not refused; again with fresh credentials, or when the server has time."""
         target = f"{path}?{urlencode(query)}" if query else path
         for number in range(1, BUSY_TRIES + 1):
-            connection, response = self._send_once(method, target, data=data, content_type=content_type)
+            connection, response = self._send_once(
+                method, target, data=data, content_type=content_type, deadline=deadline
+            )
             if response.status < 400:
                 return connection, response
             refusal, pause = _refusal(method, path, response)
             connection.close()
             renewed = refusal.status == UNAUTHORIZED and number == 1 and self._renew()
-            busy = refusal.status == TOO_MANY and pause <= BUSY_MAX_SECONDS
+            busy = refusal.status == TOO_MANY and pause <= min(BUSY_MAX_SECONDS, deadline - time.monotonic())
             if number == BUSY_TRIES or not (renewed or busy):
                 raise refusal
             if busy:
@@ -181,13 +208,14 @@ class Transport:
         raise AssertionError("the last try either returns or raises")
 
     def _send_once(
-        self, method: str, target: str, *, data: bytes | None, content_type: str
+        self, method: str, target: str, *, data: bytes | None, content_type: str, deadline: float
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         access = self.access
         prefix = urlsplit(access.server).path
         headers = {"Accept": JSON, "User-Agent": f"trainmaster-client/{__version__}", **access.headers}
         headers |= {"Content-Type": content_type} if content_type else {}
-        connection = _connection(access)
+        seconds = max(min(REQUEST_SECONDS, deadline - time.monotonic()), SHARE_SECONDS)
+        connection = _connection(access, seconds=seconds)
         try:
             connection.request(method, prefix + target, body=data, headers=headers)
             return connection, connection.getresponse()
@@ -201,34 +229,62 @@ class Transport:
         return bool(self.access.headers) or self.access.tls is not None
 
 
-class _TlsConnection(http.client.HTTPSConnection):
+class _PlainConnection(http.client.HTTPConnection):
+    """Plain HTTP; connecting, by whatever address, and the first word of the answer together have `seconds`."""
+
+    def __init__(self, host: str, port: int, *, seconds: float) -> None:
+        super().__init__(host, port, timeout=seconds)
+        self._until = time.monotonic() + seconds
+
+    def connect(self) -> None:
+        self.sock = _dial(self.host, self.port, until=self._until)
+        _keep_alive(self.sock)
+        self._limit()
+
+    def _limit(self) -> None:
+        self.sock.settimeout(max(self._until - time.monotonic(), SHARE_SECONDS))
+
+
+class _TlsConnection(_PlainConnection):
     """HTTPS to a server whose certificate may carry another name than its URL."""
 
-    def __init__(self, host: str, port: int | None, *, tls: ssl.SSLContext, name: str) -> None:
-        super().__init__(host, port, timeout=REQUEST_SECONDS, context=tls)
+    default_port = HTTPS_PORT
+
+    def __init__(self, host: str, port: int, *, tls: ssl.SSLContext, name: str, seconds: float) -> None:
+        super().__init__(host, port, seconds=seconds)
         self._tls = tls
         self._name = name
 
     def connect(self) -> None:
-        http.client.HTTPConnection.connect(self)
-        _keep_alive(self.sock)
-        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._name)
-
-
-class _PlainConnection(http.client.HTTPConnection):
-    """Plain HTTP."""
-
-    def connect(self) -> None:
         super().connect()
-        _keep_alive(self.sock)
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._name)
+        self._limit()
 
 
-def _connection(access: Access) -> http.client.HTTPConnection:
+def _connection(access: Access, *, seconds: float) -> http.client.HTTPConnection:
     url = urlsplit(access.server)
     host = url.hostname or ""
     if access.tls is not None:
-        return _TlsConnection(host, url.port, tls=access.tls, name=access.server_name or host)
-    return _PlainConnection(host, url.port, timeout=REQUEST_SECONDS)
+        name = access.server_name or host
+        return _TlsConnection(host, url.port or HTTPS_PORT, tls=access.tls, name=name, seconds=seconds)
+    return _PlainConnection(host, url.port or HTTP_PORT, seconds=seconds)
+
+
+def _dial(host: str, port: int, *, until: float) -> socket.socket:
+    """A connection by the first address that answers; one that swallows packets leaves the others their share."""
+    addresses = [each[4] for each in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+        share = max((until - time.monotonic()) / left, SHARE_SECONDS)
+        try:
+            sock = socket.create_connection((str(address[0]), port), share)
+        except OSError:
+            if left == 1:
+                raise
+            continue
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+    message = f"{host} has no address"
+    raise OSError(message)
 
 
 def _keep_alive(sock: socket.socket) -> None:

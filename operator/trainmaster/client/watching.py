@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from pydantic import ValidationError
 
@@ -16,15 +16,13 @@ from trainmaster.client import errors
 from trainmaster.client.errors import ClientError, RunEndedError, WaitTimeoutError
 from trainmaster.client.follow import QUIET_SECONDS, Change, Follower
 from trainmaster.client.goals import Goal, Verdict, is_current, judge
-from trainmaster.client.transport import Transport
+from trainmaster.client.transport import FOREVER, Transport
 from trainmaster.client.views import RunChange
 
 logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 OnChange = Callable[[TrainingRun], None]
-
-FOREVER: Final = float("inf")
 
 
 class UnreadableRunError(ClientError):
@@ -80,9 +78,12 @@ class RunWatch:
     def __exit__(self, *_: object) -> None:
         self._follower.__exit__()
 
-    def first(self) -> TrainingRun:
-        """The run as it is at the first look. Raises RunNotFoundError, RunReplacedError."""
-        self._take_all(self._follower.changes(QUIET_SECONDS))
+    def first(self, *, seconds: float = QUIET_SECONDS) -> TrainingRun:
+        """The run as it is at the first look, for which there are `seconds`.
+
+        Raises RunNotFoundError, RunReplacedError, UnreachableError.
+        """
+        self._take_all(self._follower.changes(min(seconds, QUIET_SECONDS)))
         if self._run is None and self._successor:
             message = f"TrainingRun {self._key} with uid {self._uid} is gone: another one has its name now"
             raise errors.RunReplacedError(message + f" (uid {self._successor}); ask again to mean that one")
@@ -127,7 +128,7 @@ class RunWatch:
     def wait_for(self, goal: Goal, *, timeout: float | None, on_change: OnChange) -> TrainingRun:
         """The run when it is there. Raises RunEndedError, WaitTimeoutError, RunDeletedError, RunReplacedError."""
         deadline = time.monotonic() + (FOREVER if timeout is None else timeout)
-        run = self.first()
+        run = self.first(seconds=deadline - time.monotonic())
         while True:
             on_change(run)
             verdict = judge(goal, run)
@@ -147,7 +148,7 @@ class RunWatch:
     def wait_gone(self, *, timeout: float | None) -> None:
         """Return when the run is no more. Raises WaitTimeoutError."""
         deadline = time.monotonic() + (FOREVER if timeout is None else timeout)
-        run = self.first()
+        run = self.first(seconds=deadline - time.monotonic())
         while not self._gone and not self._successor:
             if time.monotonic() >= deadline:
                 message = f"{errors.describe(run)} is still there after {timeout or 0:g} s"

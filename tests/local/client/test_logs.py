@@ -11,7 +11,9 @@ from tests.support.operator_process import PATIENCE_SECONDS, wait_until
 from tests.support.pod_log_double import RUN, PodLogDouble
 from trainmaster import Client
 from trainmaster.api.errors import TrainmasterError
-from trainmaster.client import NoLogsError, RefusedError, RunDeletedError, follow, logs
+from trainmaster.api.objects import Key
+from trainmaster.client import NoLogsError, RefusedError, RunDeletedError, UnreachableError, follow, logs
+from trainmaster.client.transport import QuietError, Stream
 
 
 @pytest.fixture(autouse=True)
@@ -202,6 +204,33 @@ def test_whoever_does_not_follow_is_told_at_once_that_a_node_is_away(cluster: Po
     cluster.start("first", launch=1)
     cluster.failures = 1
     with pytest.raises(RefusedError, match="10250: connection refused"):
+        list(client.logs("market"))
+
+
+def test_whoever_does_not_follow_is_told_that_a_node_is_silent(
+    cluster: PodLogDouble, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.run(phase="Running")
+    cluster.start("first", launch=1)
+    opened: list[Key] = []
+
+    class Silent(Stream):
+        def __init__(self) -> None:
+            assert len(opened) == 1, "a silent log was opened again"
+            self.cut = False
+
+        def close(self) -> None:
+            pass
+
+        def line(self) -> bytes | None:
+            raise QuietError("nothing was heard")
+
+    def open_silent(_: logs.LogReader, key: Key, *__: object, **___: object) -> Stream:
+        opened.append(key)
+        return Silent()
+
+    monkeypatch.setattr(logs.LogReader, "_open", open_silent)
+    with pytest.raises(UnreachableError, match="the log of pod first: nothing was heard for 60 s"):
         list(client.logs("market"))
 
 

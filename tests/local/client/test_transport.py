@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.kubernetes_objects import run_json
 from tests.support.loop_thread import LoopThread
 from tests.support.scripted_server import Answer, ScriptedServer, refuses, resets, says, scripted_server, streams
+from trainmaster.adapters.certificates import self_signed
 from trainmaster.api.objects import Key
-from trainmaster.client import RefusedError, UnreachableError, WaitTimeoutError, follow, transport
+from trainmaster.client import RefusedError, UnreachableError, WaitTimeoutError, follow, transport, watching
 from trainmaster.client.access import Access
 from trainmaster.client.follow import Follower
 from trainmaster.client.goals import parse_goal
@@ -152,6 +158,102 @@ def test_a_wait_that_is_too_long_looks_once_more_and_gives_up() -> None:
         watch.wait_for(parse_goal("running"), timeout=0.1, on_change=lambda _: None)
     assert "was not running after 0.1 s; nothing was changed, wait again" in str(caught.value)
     assert caught.value.run.status.phase == "Pending"
+
+
+def test_a_server_is_known_by_the_name_in_its_certificate(tmp_path: Path) -> None:
+    made = self_signed(["api.internal"], now=datetime.now(UTC))
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(made.leaf_cert + made.leaf_key)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pem)
+    trust = ssl.create_default_context(cadata=made.ca_cert.decode())
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    async def tell() -> None:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as listening:
+            url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+            named = Transport(lambda: Access(server=url, tls=trust, server_name="api.internal"))
+            assert await asyncio.to_thread(named.get, PATH) == {}
+            unnamed = Transport(lambda: Access(server=url, tls=trust))
+            with pytest.raises(UnreachableError, match="the right CA in the kubeconfig"):
+                await asyncio.to_thread(unnamed.send, "POST", PATH, THING)
+
+    asyncio.run(tell())
+
+
+class Silence:
+    """Addresses that swallow packets, after `answered` connections, and the time that goes by meanwhile."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, answered: int = 0, addresses: int = 1) -> None:
+        self.now = 0.0
+        self.waited: list[float] = []
+        self._answered = answered
+        self._addresses = addresses
+        self._connect, self._resolve = socket.create_connection, socket.getaddrinfo
+        for module in (transport, follow, watching):
+            monkeypatch.setattr(module, "time", self)
+        monkeypatch.setattr(socket, "create_connection", self.connect)
+        monkeypatch.setattr(socket, "getaddrinfo", self.resolve)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def resolve(self, host: str, port: int, **how: int) -> list[Any]:
+        return self._resolve(host, port, **how)[:1] * self._addresses
+
+    def connect(self, address: tuple[str, int], seconds: float, *_: object) -> socket.socket:
+        self._answered -= 1
+        if self._answered >= 0:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(socket, "getaddrinfo", self._resolve)
+                return self._connect(address, 30.0)
+        self.now += seconds
+        self.waited.append(seconds)
+        raise TimeoutError("timed out")
+
+
+@pytest.mark.parametrize("addresses", [1, 3])
+def test_a_read_ends_at_its_deadline_though_addresses_swallow_packets(
+    monkeypatch: pytest.MonkeyPatch, addresses: int
+) -> None:
+    with talking() as (client, _):
+        silence = Silence(monkeypatch, addresses=addresses)
+        with pytest.raises(UnreachableError, match="does not answer: timed out"):
+            client.get(PATH, deadline=5.0)
+    assert len(silence.waited) == addresses
+    assert silence.now == pytest.approx(5.0)
+
+
+def test_all_addresses_together_have_the_time_of_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    with talking() as (client, _):
+        silence = Silence(monkeypatch, addresses=3)
+        with pytest.raises(UnreachableError):
+            client.send("POST", PATH, THING)
+    assert silence.waited == [pytest.approx(transport.REQUEST_SECONDS / 3)] * 3
+
+
+def test_a_wait_ends_soon_after_its_time_though_addresses_swallow_packets(monkeypatch: pytest.MonkeyPatch) -> None:
+    with talking(runs_in("Pending")) as (client, _):
+        silence = Silence(monkeypatch, answered=1, addresses=2)
+        with RunWatch(client, Key("default", "market")) as watch, pytest.raises(WaitTimeoutError):
+            watch.wait_for(parse_goal("running"), timeout=5, on_change=lambda _: None)
+    assert 5 <= silence.now <= 5 + 2 * transport.LEAST_SECONDS + 1
+
+
+def test_a_wait_for_a_server_that_never_answered_ends_soon_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with talking() as (client, _):
+        silence = Silence(monkeypatch)
+        with RunWatch(client, Key("default", "market")) as watch, pytest.raises(UnreachableError):
+            watch.wait_for(parse_goal("running"), timeout=5, on_change=lambda _: None)
+        assert silence.now == pytest.approx(5.0)
 
 
 def runs_in(phase: str) -> Answer:
