@@ -50,7 +50,7 @@ def test_get_shows_a_run_in_one_line(run: UserRun) -> None:
     wide = columns(run, "-o", "wide")
     assert list(wide) == WIDE
     assert wide.pop("AGE")
-    assert list(wide.values()) == [run.name, "Running", "50", "0.25", '["gradient-explosion"]', "1", "custom", "1"]
+    assert list(wide.values()) == [run.name, "Running", "50", "0.25", "gradient-explosion", "1", "custom", "1"]
     assert list(columns(run)) == [name for name in WIDE if name not in {"WORKLOAD", "LAUNCH"}]
 
 
@@ -75,7 +75,7 @@ def test_describe_tells_what_happened_and_why(run: UserRun) -> None:
         assert re.search(words, status), words
     for words in (
         r"Normal +FirstLaunch +\S+ +trainmaster +starting launch 1",
-        r"Normal +Running +\S+ +trainmaster +training",
+        r"Normal +Running +\S+ +trainmaster +the pod runs; no report yet",
         r"Warning +Crashed +\S+ +trainmaster +crash 1 of this rerun",
         r"Warning +CrashBudgetExhausted +\S+ +trainmaster +1 crashes, 0 allowed",
     ):

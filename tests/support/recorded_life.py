@@ -178,6 +178,7 @@ class Life:
         return replace(
             job,
             node="",
+            created_at=None,
             running_since=self.moments.setdefault((job.uid, "since"), self.now) if since else None,
             ended_at=self.moments.setdefault((job.uid, "end"), self.now) if end else None,
         )

@@ -207,7 +207,7 @@ class Reporter:
         if self._failures:
             log("report server is back")
         if response.trust and self.trust.learn(response.trust):
-            log("the operator's next certificates may be signed by other authorities: they are trusted")
+            log("a reply brought the operator's authorities: what they sign is trusted from now on")
         self._failures = 0
         self._logged = None
         self._limit = min(self._limit * 2, MAX_ENTRIES)

@@ -47,12 +47,12 @@ class Trust:
             return self._context
 
     def learn(self, pem: str) -> bool:
-        """Trust these, too, in place of those that were learned before; whether any of them was not trusted already."""
+        """Trust these, too, in place of those that were learned before; whether they are others and can be read."""
         if pem == self._learned or not is_bundle(pem):
             return False
         with self._lock:
             self._learned, self._context = pem, None
-        return pem.strip() not in {known.strip() for known in (self._given, *self._kept)}
+        return True
 
     def recall(self, root: Path) -> None:
         """Trust what launches of this run have kept under a storage root; what cannot be read is left out."""

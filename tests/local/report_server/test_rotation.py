@@ -125,4 +125,4 @@ def test_a_reply_brings_the_authorities_once(stage: Stage) -> None:
         stage.wait_for_news(operator, "once")
     stage.gate.touch()
     stage.assert_all_arrived(operator, launcher)
-    assert launcher.printed.count("other authorities") == 1
+    assert launcher.printed.count("brought the operator's authorities") == 1
