@@ -55,7 +55,14 @@ def record_wire(name: str) -> Wire:
         "apiVersion": "trainmaster.io/v1alpha1",
         "kind": "RunRecord",
         "metadata": {"name": name},
-        "spec": {"runName": name, "runUid": name, "specHash": "hash", "outcome": "Succeeded"},
+        "spec": {
+            "runName": name,
+            "runUid": name,
+            "specHash": "hash",
+            "outcome": "Succeeded",
+            "reason": "Completed",
+            "completionTime": EPOCH.isoformat(),
+        },
     }
 
 
