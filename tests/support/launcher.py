@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,14 @@ def start_launcher(
         )
     folder = Path(plan["storage"]["root"]) / str(plan["launch"])
     return Launcher(process=process, folder=folder, output=output, termination_log=termination_log)
+
+
+def kill_launchers(launchers: Iterable[Launcher]) -> None:
+    """End those that still live."""
+    for launcher in launchers:
+        if launcher.process.poll() is None:
+            os.kill(launcher.process.pid, signal.SIGKILL)
+            launcher.process.wait()
 
 
 def wait_until(condition: Callable[[], bool], *, what: str, timeout: float = 20.0) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import secrets
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -44,6 +45,8 @@ COLLECTED_SECONDS = 120.0
 """The garbage collector looks every 30 s for kinds that it does not know yet: ours are fresh."""
 LOG_LINES = 40
 """Of the operator's log, in the message of a test that has waited in vain."""
+SILENT_SECONDS = 1.0
+"""Without a write: what had happened has been said. Ten times what an operator takes on a busy machine."""
 TOUCHES = 2
 """A pass may be under way when a run is touched first; the second touch is seen by one that began after it."""
 OUTCOMES = {EXIT_OK: Outcome.COMPLETED, EXIT_RETRY: Outcome.RETRY}
@@ -298,7 +301,8 @@ class Run:
         )
 
     def assert_quiet(self) -> None:
-        """I8: nothing is written about it however often it is woken. It must have settled."""
+        """I8: nothing is written about it however often it is woken, once the last that happened has been written."""
+        self._wait_silence()
         mark = self.scene.proxy.mark()
         for _ in range(TOUCHES):
             before = self._passes()
@@ -306,6 +310,22 @@ class Run:
             wait_until(lambda before=before: self._passes() > before, what=f"a pass over {self.name}")  # type: ignore[misc]  # mypy knows no defaults of lambdas
         wait_until(lambda: self.scene.operator.metric("controller_runtime_active_workers") == 0, what="no pass at work")
         assert_quiet(e for e in self.scene.proxy.since(mark) if e.request.namespace == self.scene.namespace)
+
+    def _wait_silence(self) -> None:
+        """Wait until nothing has been written about the scene's runs for a while: the watch that this test reads and
+        the one that the operator reads may be seconds apart."""
+        proxy = self.scene.proxy
+        last, since = -1, 0.0
+
+        def silent() -> bool:
+            nonlocal last, since
+            writes = [e.write for e in proxy.exchanges if e.write and e.request.namespace == self.scene.namespace]
+            newest = max(writes, default=0)
+            if newest != last:
+                last, since = newest, time.monotonic()
+            return time.monotonic() - since > SILENT_SECONDS
+
+        wait_until(silent, what=f"silence about {self.name}")
 
     def _passes(self) -> float:
         return self.scene.operator.metric("controller_runtime_reconcile_total")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from pathlib import Path
 from typing import Final
 
 import yaml
 
+from trainmaster.adapters.reloading import keep_reloading
 from trainmaster.api.admin import AdminFileError, AdminSettings, parse_admin
-
-logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 10
 """How often the file is looked at; the kubelet itself takes up to a minute to bring a new one."""
@@ -52,14 +49,9 @@ class AdminFile:
 
     async def watch(self) -> None:
         """Reload whenever the file changes, until cancelled; one that cannot be used is logged, the old one kept."""
-        said = ""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            try:
-                if self.reload():
-                    logger.info("admin file %s is in force", self._path)
-                said = ""
-            except AdminFileError as error:
-                if str(error) != said:
-                    logger.warning("what the admin file said before stays in force: %s", error)
-                said = str(error)
+        await keep_reloading(
+            self.reload,
+            seconds=LOOK_SECONDS,
+            changed=f"admin file {self._path} is in force",
+            kept="what the admin file said before stays in force",
+        )

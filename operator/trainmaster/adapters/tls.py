@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import os
 import ssl
 from collections.abc import Iterator
@@ -18,8 +17,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from trainmaster.adapters.certificates import TlsError
-
-logger = logging.getLogger(__name__)
+from trainmaster.adapters.reloading import keep_reloading
 
 RELOAD_SECONDS: Final = 10
 """How often the files are looked at; the kubelet itself takes up to a minute to bring a new Secret."""
@@ -115,17 +113,12 @@ class ServerTls:
 
     async def watch(self) -> None:
         """Reload whenever the files change, until cancelled; a pair that does not fit is logged, the old one kept."""
-        said = ""
-        while True:
-            await asyncio.sleep(RELOAD_SECONDS)
-            try:
-                if self.reload():
-                    logger.info("report server: new certificate from %s", self._certificate)
-                said = ""
-            except TlsError as error:
-                if str(error) != said:
-                    logger.warning("report server goes on with the old certificate: %s", error)
-                said = str(error)
+        await keep_reloading(
+            self.reload,
+            seconds=RELOAD_SECONDS,
+            changed=f"report server: new certificate from {self._certificate}",
+            kept="report server goes on with the old certificate",
+        )
 
 
 @contextmanager

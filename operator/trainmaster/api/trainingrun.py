@@ -432,6 +432,10 @@ class TrainingRunStatus(OpenModel):
     checkpoint: CheckpointStatus | None = Field(None, description="The newest complete checkpoint.")
     mlflow: TrackingStatus | None = Field(None, description="Where the metrics are in MLflow.")
 
+    def condition(self, kind: str) -> Condition | None:
+        """The condition of this type, if it was said."""
+        return next((condition for condition in self.conditions if condition.type == kind), None)
+
 
 class TrainingRun(ApiModel):
     """An object of the kind TrainingRun."""

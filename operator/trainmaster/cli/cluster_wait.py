@@ -88,7 +88,7 @@ class _Teller:
         self._told = ""
 
     def tell(self, run: TrainingRun) -> None:
-        condition = next((c for c in run.status.conditions if c.type == SUCCEEDED), None)
+        condition = run.status.condition(SUCCEEDED)
         why = f": {condition.message}" if condition and condition.message else ""
         line = f"{run.metadata.name}: {run.status.phase or 'not looked at yet'}{why}"
         if line != self._told:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from rich.table import Table
 
-from trainmaster.api.conditions import Phase
+from trainmaster.api.conditions import SUCCEEDED, Phase
 from trainmaster.api.trainingrun import TrainingRun
 from trainmaster.cli.output import MISSING, add_row, plain_table
 from trainmaster.cli.progress import clock
@@ -52,6 +52,6 @@ def run_cells(run: TrainingRun, *, wide: bool, namespaces: bool, unattended: boo
         clock((datetime.now(UTC) - created).total_seconds()) if created else MISSING,
     ]
     if wide:
-        message = next((c.message for c in status.conditions if c.type == "Succeeded"), "")
-        cells += [run.spec.workload, message or MISSING]
+        succeeded = status.condition(SUCCEEDED)
+        cells += [run.spec.workload, (succeeded.message if succeeded is not None else "") or MISSING]
     return [run.metadata.namespace, *cells] if namespaces else cells

@@ -103,7 +103,7 @@ def replaced(run: TrainingRun, *, uid: str) -> RunReplacedError:
 def describe(run: TrainingRun) -> str:
     """A run in a message: where it is, which one it is, and how it stands."""
     phase = run.status.phase or "not looked at yet"
-    condition = next((c for c in run.status.conditions if c.type == SUCCEEDED), None)
+    condition = run.status.condition(SUCCEEDED)
     said = f", {condition.reason}: {condition.message}" if condition and condition.message else ""
     return f"{run.metadata.key} (uid {run.metadata.uid}, {phase}{said})"
 

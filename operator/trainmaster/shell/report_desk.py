@@ -29,11 +29,12 @@ REPORT_SECONDS = 5.0
 
 
 class RefusedError(Exception):
-    """A report that is not taken; `status` is the HTTP status that says why."""
+    """A report that is not taken; `status` is the HTTP status that says why, `later` whether time may heal it."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *, later: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.later = later
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,7 +123,8 @@ class ReportDesk:
             raise RefusedError(410, f"run {report.run_uid} is deleted")
         # A launcher ends its training at a 410. One that is ahead of what is known here is no old one: we are behind.
         if run is None or report.launch > run.status.launch or run.status.plan is None:
-            raise RefusedError(503, f"launch {report.launch} of run {report.run_uid} is not known here yet")
+            message = f"launch {report.launch} of run {report.run_uid} is not known here yet"
+            raise RefusedError(503, message, later=True)
         if identity.namespace and identity.namespace != run.metadata.namespace:
             raise RefusedError(403, f"the pod is in {identity.namespace}, the run in {run.metadata.namespace}")
         if report.launch < run.status.launch:

@@ -213,9 +213,7 @@ class ReportHandler:
         try:
             reply = self._desk.take(identity, report)
         except RefusedError as error:
-            if error.status == 503:
-                return _later(503, str(error), seconds=RETRY_AFTER_SECONDS)
-            return _problem(error.status, str(error))
+            return _refused(error)
         except TrainmasterError as error:
             # The series cannot be written, or the run not be read: the launcher keeps what it has, and trains on.
             logger.warning("a report of launch %d is not kept: %s", identity.launch, error)
@@ -237,7 +235,7 @@ class ReportHandler:
         except ValidationError as unversioned:
             return _problem(422, _first_problem(unversioned))
         except RefusedError as refused:
-            return _problem(refused.status, str(refused))
+            return _refused(refused)
         return _problem(422, _first_problem(error))
 
 
@@ -263,6 +261,12 @@ def _problem(status: int, message: str, *, headers: dict[str, str] | None = None
 def _later(status: int, message: str, *, seconds: float) -> web.Response:
     """A refusal that time heals."""
     return _problem(status, message, headers={"Retry-After": str(max(1, math.ceil(seconds)))})
+
+
+def _refused(error: RefusedError) -> web.Response:
+    if error.later:
+        return _later(error.status, str(error), seconds=RETRY_AFTER_SECONDS)
+    return _problem(error.status, str(error))
 
 
 def _closing(answer: web.Response) -> web.Response:

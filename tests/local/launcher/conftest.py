@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.launcher import Launcher, Wire, plan_wire, start_launcher
+from tests.support.launcher import Launcher, Wire, kill_launchers, plan_wire, start_launcher
 from tests.support.report_server import ReportServer
 
 
@@ -52,9 +50,6 @@ class Bench:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(workspace=tmp_path)
     yield made
-    for launcher in made.launchers:
-        if launcher.process.poll() is None:
-            os.kill(launcher.process.pid, signal.SIGKILL)
-            launcher.process.wait()
+    kill_launchers(made.launchers)
     for server in made.servers:
         server.close()

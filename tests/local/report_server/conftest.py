@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.launcher import Launcher, Wire, plan_wire, start_launcher, wait_until
+from tests.support.launcher import Launcher, Wire, kill_launchers, plan_wire, start_launcher, wait_until
 from tests.support.report_operator import ReportOperator
 from tests.support.stored_secret import StoredSecret
 from trainmaster.shell import report_desk
@@ -94,9 +92,6 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setattr(report_desk, "REPORT_SECONDS", REPORT_SECONDS)
     made = Stage(folder=tmp_path)
     yield made
-    for launcher in made.launchers:
-        if launcher.process.poll() is None:
-            os.kill(launcher.process.pid, signal.SIGKILL)
-            launcher.process.wait()
+    kill_launchers(made.launchers)
     for operator in made.operators:
         operator.close()

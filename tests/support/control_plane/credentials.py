@@ -57,7 +57,7 @@ def _make_pki(folder: Path) -> None:
     ca = _authority(ca_key)
     server = _server_certificate(server_key.public_key(), ca=ca, ca_key=ca_key)
     for name, key in (("ca", ca_key), ("apiserver", server_key), ("sa", sa_key)):
-        _write_key(folder / f"{name}.key", key)
+        write_key(folder / f"{name}.key", key)
     (folder / "ca.crt").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
     (folder / "apiserver.crt").write_bytes(server.public_bytes(serialization.Encoding.PEM))
     public = sa_key.public_key().public_bytes(
@@ -66,7 +66,8 @@ def _make_pki(folder: Path) -> None:
     (folder / "sa.pub").write_bytes(public)
 
 
-def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+def write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    """Write a private key, for nobody else to read."""
     path.touch(mode=0o600)
     path.write_bytes(
         key.private_bytes(
@@ -98,7 +99,7 @@ def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     return (
         _builder(name, _name(name), key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(key_usage(signs_certificates=True), critical=True)
         .sign(key, hashes.SHA256())
     )
 
@@ -112,14 +113,15 @@ def _server_certificate(
         _builder("kube-apiserver", ca.subject, key)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
 
 
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+def key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    """Of an authority, or of what it has signed."""
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,

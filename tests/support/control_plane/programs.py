@@ -69,7 +69,7 @@ class Programs:
             shutil.rmtree(left_over, ignore_errors=True)
         layout.logs.mkdir()
         client_port, peer_port, api_port = free_ports(3)
-        self._run("etcd", _etcd(layout, client_port=client_port, peer_port=peer_port))
+        self._run("etcd", etcd_arguments(layout.etcd, client_port=client_port, peer_port=peer_port))
         self._wait(lambda: _listens(client_port), "etcd to listen")
         plane = make_credentials(layout, url=f"https://127.0.0.1:{api_port}", kubectl=self.binaries["kubectl"])
         self._run("kube-apiserver", _apiserver(layout, etcd_port=client_port, port=api_port))
@@ -117,10 +117,11 @@ def _answers(plane: ControlPlane, path: str) -> bool:
         return False
 
 
-def _etcd(layout: Layout, *, client_port: int, peer_port: int) -> list[str]:
+def etcd_arguments(data: Path, *, client_port: int, peer_port: int) -> list[str]:
+    """Of an etcd with this folder, alone, that does not wait for the disk."""
     client, peer = (f"http://127.0.0.1:{port}" for port in (client_port, peer_port))
     return [
-        f"--data-dir={layout.etcd}",
+        f"--data-dir={data}",
         "--unsafe-no-fsync",
         f"--listen-client-urls={client}",
         f"--advertise-client-urls={client}",

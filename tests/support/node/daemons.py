@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tests.support.control_plane.process import tail_of
+from tests.support.control_plane.programs import etcd_arguments
 from tests.support.launcher import wait_until
 from tests.support.node.addresses import (
     API_PORT,
@@ -142,17 +143,7 @@ class Daemons:
 
 
 def _etcd(folders: Folders) -> list[str]:
-    client, peer = (f"http://127.0.0.1:{port}" for port in (ETCD_PORT, ETCD_PEER_PORT))
-    return [
-        f"--data-dir={folders.run / 'etcd'}",
-        "--unsafe-no-fsync",
-        f"--listen-client-urls={client}",
-        f"--advertise-client-urls={client}",
-        f"--listen-peer-urls={peer}",
-        f"--initial-advertise-peer-urls={peer}",
-        f"--initial-cluster=default={peer}",
-        "--log-level=warn",
-    ]
+    return etcd_arguments(folders.run / "etcd", client_port=ETCD_PORT, peer_port=ETCD_PEER_PORT)
 
 
 def _apiserver(folders: Folders) -> list[str]:

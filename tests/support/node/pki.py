@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tests.support.control_plane.credentials import key_usage, write_key
 from tests.support.control_plane.plane import write_kubeconfig
 from tests.support.node.addresses import DOMAIN, KUBERNETES_IP, NODE, NODE_IP, URL
 from tests.support.node.folders import Folders
@@ -75,7 +76,7 @@ def _write_tokens(folders: Folders) -> None:
 
 def _write_account_keys(folder: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    _write_key(folder / "sa.key", key)
+    write_key(folder / "sa.key", key)
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     (folder / "sa.pub").write_bytes(public)
 
@@ -86,7 +87,7 @@ def _make_authority(folder: Path) -> _Authority:
     certificate = (
         _builder(name, name, key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(key_usage(signs_certificates=True), critical=True)
         .sign(key, hashes.SHA256())
     )
     _write_pair(folder / "ca", key, certificate)
@@ -106,7 +107,7 @@ def _issue(  # each is a part of a certificate
     builder = (
         _builder(_name(name, group), authority.certificate.subject, key)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(key_usage(signs_certificates=False), critical=True)
         .add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
         )
@@ -140,29 +141,6 @@ def _name(common_name: str, group: str = "") -> x509.Name:
     return x509.Name(parts)
 
 
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
 def _write_pair(path: Path, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
-    _write_key(path.with_suffix(".key"), key)
+    write_key(path.with_suffix(".key"), key)
     path.with_suffix(".crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-
-
-def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    path.touch(mode=0o600)
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-        )
-    )

@@ -13,7 +13,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from trainmaster.adapters.kubernetes import paths
-from trainmaster.adapters.kubernetes.client import NOT_FOUND, ApiClient, ApiError
+from trainmaster.adapters.kubernetes.client import CONFLICT, NOT_FOUND, ApiClient, ApiError
 from trainmaster.adapters.kubernetes.events import EventRecorder
 from trainmaster.adapters.kubernetes.manifest import LaunchSettings, job_manifest, localise
 from trainmaster.adapters.kubernetes.observed import (
@@ -43,7 +43,6 @@ logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
-CONFLICT: Final = 409
 RECENT_SECONDS: Final = 0.1
 """An answer this old says as much as one that is asked for now: its own way back may take as long."""
 TRANSIENT: Final = frozenset({401, 408, CONFLICT, 429})

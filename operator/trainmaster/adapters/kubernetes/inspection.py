@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from trainmaster.adapters.kubernetes.client import ApiClient, ApiError
+from trainmaster.adapters.kubernetes.client import NOT_FOUND, ApiClient, ApiError
 from trainmaster.adapters.kubernetes.permissions import Permission, Scope
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.labels import API_VERSION, GROUP, VERSION
@@ -23,7 +23,6 @@ PUBLISH_TRIES: Final = 10
 PUBLISH_PAUSE_SECONDS: Final = 1.0
 """A server publishes the schema of a fresh kind some two seconds after it serves it, a busy one in ten."""
 APPLY: Final = "trainmaster crds | kubectl apply --server-side -f -"
-NOT_FOUND: Final = 404
 REVIEW: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 WHO: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 

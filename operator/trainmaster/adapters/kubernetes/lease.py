@@ -22,7 +22,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from trainmaster.adapters.kubernetes import paths
-from trainmaster.adapters.kubernetes.client import ApiClient, ApiError
+from trainmaster.adapters.kubernetes.client import CONFLICT, NOT_FOUND, ApiClient, ApiError
 from trainmaster.adapters.kubernetes.repetitions import Repetitions
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.objects import Key
@@ -34,8 +34,7 @@ Json = dict[str, Any]
 DURATION_SECONDS: Final = 15
 DEADLINE_SECONDS: Final = 10
 RETRY_SECONDS: Final = 2
-NOT_FOUND: Final = 404
-CONFLICTS: Final = frozenset({NOT_FOUND, 409})
+CONFLICTS: Final = frozenset({NOT_FOUND, CONFLICT})
 """Answers to a write that say that another was there first; a Lease that cannot be created is no such thing."""
 ADVICE: Final = "`trainmaster selftest --cluster` says what is missing"
 ANNOTATION_URL: Final = "trainmaster.io/report-url"

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from trainmaster.adapters.certificates import Material, TlsError, held, trusted, up_to_date
 from trainmaster.adapters.kubernetes import paths
-from trainmaster.adapters.kubernetes.client import NOT_FOUND, ApiClient, ApiError
+from trainmaster.adapters.kubernetes.client import CONFLICT, FORBIDDEN, NOT_FOUND, ApiClient, ApiError
 from trainmaster.adapters.tls import CertificateContext
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.objects import Key
@@ -47,8 +47,6 @@ FIRST_SECONDS: Final = 2
 JITTER: Final = 0.2
 WRITES: Final = 5
 """Tries of one look: each that fails means that another replica has written, and then nothing is due any more."""
-FORBIDDEN: Final = 403
-CONFLICT: Final = 409
 
 
 class TlsSecret:

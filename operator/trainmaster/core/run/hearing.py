@@ -50,4 +50,5 @@ def _of_this_launch(trainer: TrainerState | None, status: TrainingRunStatus) -> 
 
 def _said_before(status: TrainingRunStatus) -> str:
     """What was said of the launch while it ran, if it did."""
-    return next((c.message for c in status.conditions if c.type == READY and c.reason == Reason.RUNNING), "")
+    ready = status.condition(READY)
+    return ready.message if ready is not None and ready.reason == Reason.RUNNING else ""

@@ -37,7 +37,7 @@ class Standing:
 
 def terminal_standing(status: TrainingRunStatus) -> Standing:
     """The standing that a finished run has kept in its condition `Succeeded`."""
-    condition = next((c for c in status.conditions if c.type == SUCCEEDED), None)
+    condition = status.condition(SUCCEEDED)
     if condition is None:
         return Standing(phase=status.phase, reason=status.phase)
     return Standing(phase=status.phase, reason=condition.reason, message=condition.message)

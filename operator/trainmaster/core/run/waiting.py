@@ -87,10 +87,10 @@ def steady(standing: Standing, status: TrainingRunStatus, job: ObservedJob | Non
     told = job.waiting if job is not None else None
     if told is None or told.reason != BACK_OFF:
         return standing
-    before = next((c for c in status.conditions if c.type == READY and c.reason == standing.reason), None)
-    return (
-        standing if before is None else Standing(phase=standing.phase, reason=standing.reason, message=before.message)
-    )
+    before = status.condition(READY)
+    if before is None or before.reason != standing.reason:
+        return standing
+    return Standing(phase=standing.phase, reason=standing.reason, message=before.message)
 
 
 def lost_at(job: ObservedJob | None) -> datetime | None:

@@ -27,6 +27,7 @@ import uvloop
 from trainmaster.adapters.kubernetes import paths
 from trainmaster.adapters.kubernetes.client import (
     CONNECT_SECONDS,
+    NOT_FOUND,
     PAGE,
     QUIET_SECONDS,
     REQUEST_SECONDS,
@@ -59,7 +60,6 @@ known then; 5,000 runs cost half a second of CPU."""
 WATCHER: Final = "watcher for "
 """How kopf names the task of a watch."""
 
-NOT_FOUND: Final = 404
 NOT_SERVED: Final = f"is {GROUP}/{VERSION} there? apply what `trainmaster crds` prints"
 NOT_LISTED: Final = "`trainmaster selftest --cluster` says what is missing"
 
