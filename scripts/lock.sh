@@ -8,7 +8,7 @@ compile pyproject.toml requirements/build.in --extra local --constraint requirem
   --output-file requirements/local.lock
 compile --no-deps requirements/data.in --output-file requirements/data.lock
 # What the images hold, at the versions that are tested.
-for extra in operator trainer; do
-  compile pyproject.toml --extra "$extra" --constraint requirements/dev.lock --output-file "requirements/$extra.lock"
-done
+compile pyproject.toml --extra operator --constraint requirements/dev.lock --output-file requirements/operator.lock
+compile pyproject.toml --extra trainer --extra s3 --constraint requirements/dev.lock \
+  --output-file requirements/trainer.lock
 compile requirements/build.in --constraint requirements/dev.lock --output-file requirements/build.lock
