@@ -72,6 +72,8 @@ class Plan(OpenModel):
     """All directives of this rerun, oldest first. Each is applied once per pass over its step: a process that starts
     again from an older checkpoint applies it again, at the same step."""
     data_source: str | None = None
+    feature_store_days: int | None = None
+    """The newest so many days of the data; None: all of it."""
     env: dict[str, str] = Field(default_factory=dict)
     """Variables of the training process; the launcher, which holds the token, does not take them for itself."""
     volumes: dict[str, str] = Field(default_factory=dict)

@@ -10,6 +10,7 @@ A name that exists in the design, but has no code in this version, is said to be
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
@@ -18,11 +19,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from trainmaster.api.cel import NEEDS_COMMAND, NEEDS_DATA, PARENT_FOLDER, REFUSES_COMMAND, REFUSES_IMAGE, RESERVED_ENV
-from trainmaster.api.hyperparameters import CATALOGUE, PLANNED
+from trainmaster.api.hyperparameters import ALIASES, CATALOGUE, PLANNED
 from trainmaster.api.labels import ENV_PREFIX
 from trainmaster.api.problems import WARNING, Location, Problem, field_path
 from trainmaster.api.structural import Schema, structural_schema
-from trainmaster.api.trainingrun import PLANNED_FIELDS, TrainingRunSpec
+from trainmaster.api.synthetic import is_synthetic, judge_synthetic
+from trainmaster.api.trainingrun import PLANNED_FIELDS, SOURCE_PATTERN, TrainingRunSpec
 from trainmaster.api.wording import explain, fold, nearest
 
 UNKNOWN_FIELD: Final = "unknown field"
@@ -158,19 +160,18 @@ def _hyperparameter_problems(spec: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _bad_hyperparameter(workload: str, *, scalars: dict[str, Any], detail: ErrorDetails) -> Problem:
-    if not detail["loc"]:  # of several together; only one such rule exists
-        name = "attention_heads" if "attention_heads" in scalars else "hidden_size"
-        return Problem(
-            path=field_path((*_HYPERPARAMETERS, name)), value=scalars[name], message=f"attention_heads {detail['msg']}"
-        )
-    name = str(detail["loc"][0])
+    aliases = ALIASES[workload]
+    # A hyperparameter under two names at once has no place of its own: the second name is the one too many.
+    name = str(detail["loc"][0]) if detail["loc"] else next(alias for alias in aliases if alias in scalars)
+    if name not in scalars:
+        name = next((alias for alias, meant in aliases.items() if meant == name and alias in scalars), name)
     path = field_path((*_HYPERPARAMETERS, name))
     if detail["type"] != "extra_forbidden":
         message, hint = explain(detail)
-        return Problem(path=path, value=detail["input"], message=message, hint=hint)
+        return Problem(path=path, value=scalars.get(name, detail["input"]), message=message, hint=hint)
     if any(fold(name) == fold(planned) for planned in PLANNED[workload]):
         return Problem(path=path, value=detail["input"], message=PLANNED_MESSAGE, hint=PLANNED_HINT, about_name=True)
-    near = nearest(name, CATALOGUE[workload].model_fields)
+    near = nearest(name, {*CATALOGUE[workload].model_fields, *aliases})
     hint = f'did you mean "{near}"?' if near else "docs/reference/hyperparameters.md lists them"
     return Problem(path=path, value=detail["input"], message=UNKNOWN_HYPERPARAMETER, hint=hint, about_name=True)
 
@@ -206,6 +207,14 @@ def _cross_field_problems(spec: dict[str, Any]) -> Iterator[Problem]:
         address = spec[section].get(field) if isinstance(spec.get(section), dict) else None
         if isinstance(address, str) and ".." in address.split("/"):
             yield Problem(path=f"spec.{section}.{field}", value=address, message=PARENT_FOLDER)
+    yield from _synthetic_problems(spec)
+
+
+def _synthetic_problems(spec: dict[str, Any]) -> Iterator[Problem]:
+    source = spec["data"].get("source") if isinstance(spec.get("data"), dict) else None
+    if isinstance(source, str) and is_synthetic(source) and re.match(SOURCE_PATTERN, source):
+        for flaw in judge_synthetic(source):
+            yield Problem(path="spec.data.source", value=source, message=flaw.message, hint=flaw.hint)
 
 
 def _size_problems(spec: dict[str, Any]) -> Iterator[Problem]:

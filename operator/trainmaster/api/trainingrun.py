@@ -20,7 +20,10 @@ from trainmaster.api.objects import ObjectMeta
 from trainmaster.api.protocol import CheckpointManifest
 from trainmaster.api.runrecord import RunRecordSpec
 
-SOURCE_PATTERN: Final = r"^(package|pvc)://[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)+$"
+_FILE: Final = r"(package|pvc)://[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)+"
+_PAIR: Final = r"[A-Za-z_]+=[A-Za-z0-9._:/-]+"
+FILE_PATTERN: Final = rf"^{_FILE}$"
+SOURCE_PATTERN: Final = rf"^({_FILE}|synthetic://[A-Za-z0-9-]+(\?{_PAIR}(&{_PAIR})*)?)$"
 CLAIM_PATTERN: Final = r"^pvc://[a-z0-9]([a-z0-9-]*[a-z0-9])?(/[A-Za-z0-9._-]+)*$"
 IMAGE_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"
 MEMORY_PATTERN: Final = r"^[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)?$"
@@ -40,7 +43,6 @@ IMMUTABLE_MESSAGE: Final = (
 PLANNED_FIELDS: Final = frozenset(
     {
         "spec.presets",
-        "spec.data.featureStoreDays",
         "spec.resources.nodes",
         "spec.resources.processesPerNode",
         "spec.storage.everySeconds",
@@ -80,7 +82,17 @@ class DataSpec(ApiModel):
         max_length=1024,
         pattern=SOURCE_PATTERN,
         description="`package://DISTRIBUTION/PATH` reads a file of an installed Python distribution; "
-        "`pvc://CLAIM/PATH` a file on a volume (in local mode a folder under the state directory).",
+        "`pvc://CLAIM/PATH` a file on a volume (in local mode a folder under the state directory); "
+        "`synthetic://hmm?separation=1&rows=20000` makes a table whose best possible accuracy is known, "
+        "`synthetic://coinflip?of=package://...` the twin of bars whose direction is a coin's "
+        "(docs/reference/data-sources.md).",
+    )
+    feature_store_days: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="Train on the newest so many days only, counted back from the newest row; absent: on all rows. "
+        "30 days of hourly bars are 720 rows: too few to tell skill from luck, and you are warned.",
     )
 
 

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from trainmaster.api.trainingrun import (
     CLAIM_PATTERN,
+    FILE_PATTERN,
     IMAGE_PATTERN,
     MEMORY_PATTERN,
     NAME_PATTERN,
@@ -22,9 +23,10 @@ NEAR_ENOUGH: Final = 0.6
 
 _PATTERNS: Final = {
     SOURCE_PATTERN: (
-        "must look like package://DISTRIBUTION/PATH or pvc://CLAIM/PATH",
+        "must look like package://DISTRIBUTION/PATH, pvc://CLAIM/PATH or synthetic://NAME?key=value&key=value",
         "letters, digits, `.`, `_` and `-` in each part; other sources have no code in this version",
     ),
+    FILE_PATTERN: ("must look like package://DISTRIBUTION/PATH or pvc://CLAIM/PATH", ""),
     CLAIM_PATTERN: ("must look like pvc://CLAIM or pvc://CLAIM/PATH", "the claim's name is in lower case"),
     IMAGE_PATTERN: (
         "must be the name of an image",

@@ -61,6 +61,7 @@ def build_plan(run: TrainingRun, status: TrainingRunStatus) -> Plan:
         hyperparameters=status.plan.base_hyperparameters or effective(spec.workload, dict(spec.hyperparameters)),
         directives=tuple(_directive(d) for d in status.plan.directives),
         data_source=spec.data.source if spec.data else None,
+        feature_store_days=spec.data.feature_store_days if spec.data else None,
         env={variable.name: variable.value for variable in spec.env},
         storage=StoragePlan(
             root=f"{spec.storage.checkpoints}/{run.metadata.uid}/{status.reruns}",

@@ -19,6 +19,7 @@ from trainmaster.api.admin import AdminSettings
 from trainmaster.api.conditions import EXIT_CONFIGURATION, EXIT_RETRY
 from trainmaster.api.labels import ANNOTATION_RUN_NAME, API_VERSION, LABEL_LAUNCH, LABEL_RUN_UID, REPORT_AUDIENCE
 from trainmaster.api.plan import Plan
+from trainmaster.api.synthetic import underlying_file
 from trainmaster.api.trainingrun import TrainingRun, TrainingRunSpec
 from trainmaster.core.allowed import not_allowed
 from trainmaster.core.snapshot import CreateJob
@@ -269,7 +270,7 @@ def _volumes(run: TrainingRun, plan: Plan) -> list[Json]:
 
 def _claims(plan: Plan) -> list[str]:
     """Claims that a plan names, sorted."""
-    sources = (plan.storage.root, plan.data_source or "")
+    sources = (plan.storage.root, underlying_file(plan.data_source) or "")
     return sorted({uri.removeprefix(CLAIM_SCHEME).partition("/")[0] for uri in sources if uri.startswith(CLAIM_SCHEME)})
 
 

@@ -22,6 +22,7 @@ from trainmaster.adapters.local.state_dir import StateDir, StateDirError, write_
 from trainmaster.api.conditions import EXIT_CONFIGURATION
 from trainmaster.api.objects import Key
 from trainmaster.api.plan import Plan
+from trainmaster.api.synthetic import underlying_file
 from trainmaster.api.trainingrun import TrainingRun, TrainingRunStatus
 from trainmaster.core.snapshot import CreateJob, DeleteJob, Event, Owner, WriteRecord
 from trainmaster.ports.clock import Clock
@@ -193,7 +194,7 @@ class LocalCluster:
         """The plan with claims as folders."""
         claim, path = _claim(plan.storage.root)
         storage = plan.storage.model_copy(update={"root": str(self._volume(claim) / path)})
-        claims = set(self._settings.volumes) | {_claim(plan.data_source or "")[0]} - {""}
+        claims = set(self._settings.volumes) | {_claim(underlying_file(plan.data_source) or "")[0]} - {""}
         volumes = {claim: str(self._volume(claim)) for claim in sorted(claims)}
         return plan.model_copy(update={"volumes": volumes, "storage": storage})
 
