@@ -23,6 +23,7 @@ from typing import Any, Final
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, documented, and missing in its stubs
 
 from trainmaster_trainer.errors import TrainerError
 
@@ -95,11 +96,11 @@ def joined_group(processes: int) -> Iterator[Group]:
         yield from _until_left(local_rank=int(os.environ.get("LOCAL_RANK", "0")))
     elif _CHILD in os.environ:
         rank, size, port = (int(part) for part in os.environ[_CHILD].split("/"))
-        store = dist.TCPStore(STORE_HOST, port, size, is_master=False, timeout=TIMEOUT)
+        store = TCPStore(STORE_HOST, port, size, is_master=False, timeout=TIMEOUT)
         dist.init_process_group(_backend(), store=store, rank=rank, world_size=size, timeout=TIMEOUT)
         yield from _until_left(local_rank=rank)
     elif processes > 1:
-        store = dist.TCPStore(STORE_HOST, 0, processes, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
+        store = TCPStore(STORE_HOST, 0, processes, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
         with _started_ranks(processes, port=store.port):
             dist.init_process_group(_backend(), store=store, rank=0, world_size=processes, timeout=TIMEOUT)
             yield from _until_left(local_rank=0)
