@@ -19,7 +19,8 @@ from trainmaster_trainer.training import checked_hyperparameters
         ({"dropout": 1.0}, "hyperparameters.dropout: Input should be less than 1, got 1.0"),
         ({"lr_scheduler": "magic"}, "hyperparameters.lr_scheduler: .*got 'magic'"),
         ({"attention_heads": 5}, "hyperparameters.*48 is no multiple of 5"),
-        ({"use_focal_loss": True}, "hyperparameters.use_focal_loss: this version has no code for it yet"),
+        ({"gradient_accumulation_steps": 3}, "128 is no multiple of 3, got 3"),
+        ({"lr_scheduler": "constant", "scheduler_type": "cosine"}, "scheduler_type is another name of lr_scheduler"),
         (
             {"learning_rat": 1},
             "hyperparameters.learning_rat: market-classifier has no such hyperparameter .*learning_rate",
