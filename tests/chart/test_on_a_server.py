@@ -53,7 +53,7 @@ def release(plane: ControlPlane) -> Iterator[Release]:
 @pytest.fixture(scope="module")
 def operator(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     """A real operator with the chart's service account; kwok's pods of the Deployment are none."""
-    where = ("--namespace", release.enabled, "--namespace", release.other, "--lease-namespace", release.name)
+    where = ("--namespace", release.enabled, "--namespace", release.other, *release.lease)
     folder = tmp_path_factory.mktemp("operator")
     with running_operator(release.kubeconfig(), *where, folder=folder) as operator:
         operator.wait_until_leading()
@@ -68,7 +68,7 @@ def test_its_pods_are_taken_where_only_restricted_ones_are(release: Release) -> 
 
 def test_selftest_finds_every_permission_there(release: Release) -> None:
     served = [word for each in (release.enabled, release.other) for word in ("--namespace", each)]
-    own = ["--lease-namespace", release.name, "--tls-secret", f"{release.name}-report-tls"]
+    own = [*release.lease, "--tls-secret", f"{release.name}-report-tls"]
     said = subprocess.run(
         [sys.executable, "-m", "trainmaster.cli.main", "selftest", "--cluster", "-o", "json", *served, *own],
         env=os.environ | {"KUBECONFIG": str(release.kubeconfig())},
@@ -108,7 +108,7 @@ def test_what_the_operator_must_never_do_is_refused(*, release: Release, what: t
 
 def test_the_operator_lives_a_run_with_what_the_chart_grants(release: Release, tmp_path: Path) -> None:
     release.plane.add_claim(release.enabled, CLAIM)
-    where = ("--namespace", release.enabled, "--lease-namespace", release.name)
+    where = ("--namespace", release.enabled, *release.lease)
     run = UserRun(plane=release.plane, namespace=release.enabled, name="life")
     with fault_proxy(release.plane) as proxy:
         kubeconfig = proxy.kubeconfig_for(release.token(release.name), name="chart-operator")

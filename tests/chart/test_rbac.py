@@ -77,6 +77,18 @@ def test_the_secret_is_the_one_that_the_operator_is_told() -> None:
     assert named == {(NAMESPACE, "", "secrets", verb, secret) for verb in ("get", "update")}
 
 
+@pytest.mark.parametrize("release", ["trainmaster", "team-a", "trainmaster-b"])
+def test_the_lease_is_the_one_that_the_operator_is_told_and_no_other_release_has_it(release: str) -> None:
+    rendered = render(release=release)
+    name = rendered.one("Deployment")["metadata"]["name"]
+    account = OPERATOR | {"name": name}
+    named = {grant for grant in grants(rendered, account) if grant[2] == "leases" and grant[4]}
+
+    assert rendered.flags["--lease-name"] == [name]
+    assert named == {(NAMESPACE, "coordination.k8s.io", "leases", verb, name) for verb in ("get", "update")}
+    assert name == {"team-a": "team-a-trainmaster"}.get(release, release)
+
+
 def test_no_role_of_the_chart_lets_anybody_become_more() -> None:
     rendered = render(values=VALUES / "everything.yaml")
     rules = [rule for each in rendered.objects if each["kind"] in {"Role", "ClusterRole"} for rule in each["rules"]]
@@ -109,4 +121,5 @@ def test_users_roles_are_added_to_kubernetes_own_and_write_no_status() -> None:
 def test_the_names_that_permissions_say_are_those_of_the_chart() -> None:
     rendered = render()
     assert rendered.one("Secret")["metadata"]["name"] == TLS_SECRET
+    assert rendered.flags["--lease-name"] == [LEASE]
     assert {name for each in PERMISSIONS for name in each.names} == {LEASE, TLS_SECRET}

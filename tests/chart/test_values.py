@@ -110,7 +110,8 @@ def test_the_operator_understands_its_arguments(rendered: Rendered) -> None:
     understood = OPERATOR.make_context(name, arguments).params
     assert understood["leader_elect"], "whatever the number of replicas"
     assert not understood["insecure_reports"]
-    assert understood["lease_namespace"] == NAMESPACE
+    name = rendered.one("Deployment")["metadata"]["name"]
+    assert (understood["lease_namespace"], understood["lease_name"]) == (NAMESPACE, name)
     report = rendered.flags["--report-url"][0]
     assert report == f"https://{rendered.one('Service')['metadata']['name']}.{NAMESPACE}.svc:8443/v1/reports"
 

@@ -50,6 +50,24 @@ def test_namespaces_that_do_not_exist_are_named_and_waited_for(plane: ControlPla
             assert word in begins
 
 
+def test_two_installations_in_one_namespace_both_act(plane: ControlPlane, tmp_path: Path) -> None:
+    with fresh_namespace(plane) as own, fresh_namespace(plane) as one, fresh_namespace(plane) as other:
+        flags = {
+            name: ("--namespace", served, "--lease-namespace", own, "--lease-name", name)
+            for name, served in (("first", one), ("second", other))
+        }
+        with (
+            running_operator(plane.kubeconfig, *flags["first"], folder=tmp_path) as first,
+            running_operator(plane.kubeconfig, *flags["second"], folder=tmp_path) as second,
+        ):
+            first.wait_until_leading()
+            second.wait_until_leading()
+            leases = plane.kubectl("-n", own, "get", "leases", "-o", "name").stdout.split()
+
+            assert first.metric(LEADING) == 1, "the second has not taken its Lease"
+            assert leases == ["lease.coordination.k8s.io/first", "lease.coordination.k8s.io/second"]
+
+
 def test_a_leader_whose_role_is_removed_acts_no_more_says_so_and_goes_on_when_it_may(
     plane: ControlPlane, tmp_path: Path
 ) -> None:

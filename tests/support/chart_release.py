@@ -51,6 +51,11 @@ class Release:
         """Path of the certificate's Secret."""
         return f"/api/v1/namespaces/{self.name}/secrets/{self.name}-report-tls"
 
+    @property
+    def lease(self) -> tuple[str, ...]:
+        """The operator's flags that name its Lease."""
+        return ("--lease-namespace", self.name, "--lease-name", self.name)
+
     def helm(self, *args: str) -> CompletedProcess[str]:
         """Run helm on the plane. Raises AssertionError, with what it said, when it fails."""
         done = helm(*args, env=helm_environment(self.plane))

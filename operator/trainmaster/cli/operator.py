@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from trainmaster.adapters.kubernetes.permissions import LEASE
 from trainmaster.api.errors import TrainmasterError
+from trainmaster.api.objects import Key
 from trainmaster.cli.exits import EXIT_FAILED, EXIT_REFUSED
 from trainmaster.cli.operator_flags import bare_host, mistakes
 from trainmaster.cli.output import printable, stderr
@@ -58,6 +60,14 @@ def operator(  # noqa: PLR0913 - each is a flag
             rich_help_panel=CLUSTER,
         ),
     ] = "",
+    lease_name: Annotated[
+        str,
+        typer.Option(
+            envvar="TRAINMASTER_LEASE_NAME",
+            help="Name of the Lease: operators that share it take turns.",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = LEASE,
     report_url: Annotated[
         str,
         typer.Option(
@@ -165,9 +175,8 @@ def operator(  # noqa: PLR0913 - each is a flag
     if tls_secret and not report_url:
         _refuse("--tls-secret needs --report-url: the certificate is for the name by which launchers find all replicas")
     urls = {"--report-url": report_url, "--replica-url": replica_url}
-    for mistake in mistakes(
-        image=trainer_image, namespaces=namespace or (), lease_namespace=lease_namespace, urls=urls
-    ):
+    lease = Key(lease_namespace, lease_name)
+    for mistake in mistakes(image=trainer_image, namespaces=namespace or (), lease=lease, urls=urls):
         _refuse(mistake)
     set_up_logs(json_lines=log_format == "json", level=log_level)
     report_host, report_port = _address(report_bind, option="--report-bind")
@@ -195,7 +204,8 @@ def operator(  # noqa: PLR0913 - each is a flag
         health_port=health_port,
         workers=workers,
         elect=leader_elect,
-        lease_namespace=lease_namespace,
+        lease_namespace=lease.namespace,
+        lease_name=lease.name,
     )
     _run(OperatorProcess(settings, load=load_connection))
 

@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from trainmaster.adapters.kubernetes.permissions import TLS_SECRET, Permission, permissions
+from trainmaster.adapters.kubernetes.permissions import LEASE, TLS_SECRET, Permission, permissions
 from trainmaster.adapters.local.state_dir import StateDir
 from trainmaster.api.conditions import Phase
 from trainmaster.api.errors import TrainmasterError
@@ -51,6 +51,9 @@ def selftest(  # noqa: PLR0913 - each is a flag
         typer.Option("--namespace", "-n", help="Namespace that the operator will serve; may be repeated."),
     ] = None,
     lease_namespace: Annotated[str, typer.Option(help="Namespace of the operator's Lease; its own by default.")] = "",
+    lease_name: Annotated[
+        str, typer.Option(envvar="TRAINMASTER_LEASE_NAME", help="Name of that Lease: the operator's --lease-name.")
+    ] = LEASE,
     tls_secret: Annotated[
         str,
         typer.Option(
@@ -74,7 +77,7 @@ def selftest(  # noqa: PLR0913 - each is a flag
     sources = {name: context.get_parameter_source(name) for name in context.params}
     _check_flags({name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"})
     if cluster:
-        needed = permissions(tls_secret=tls_secret)
+        needed = permissions(tls_secret=tls_secret, lease=lease_name)
         _selftest_cluster(namespace or [], lease_namespace, needed=needed, output=None if rbac else output)
         return
     outcomes = [_perform(check) for check in _checks(state_dir)]
@@ -103,7 +106,7 @@ def _selftest_cluster(
 def _check_flags(given: set[str]) -> None:
     """Refuse what would do nothing: whoever gave it believes that it does something."""
     if "cluster" not in given:
-        idle = [name for name in ("namespace", "lease_namespace", "tls_secret", "rbac") if name in given]
+        idle = [name for name in ("namespace", "lease_namespace", "lease_name", "tls_secret", "rbac") if name in given]
         told = "".join(f"--{name.replace('_', '-')} needs --cluster" for name in idle[:1])
     elif "state_dir" in given:
         told = "--state-dir is for this machine, not for --cluster"

@@ -109,6 +109,7 @@ def test_what_is_missing_is_said_in_words_and_granted_in_yaml(monkeypatch: pytes
     [
         (("-n", "team"), "--namespace needs --cluster"),
         (("--lease-namespace", "team"), "--lease-namespace needs --cluster"),
+        (("--lease-name", "team"), "--lease-name needs --cluster"),
         (("--rbac",), "--rbac needs --cluster"),
         (("--cluster", "--state-dir", "x"), "--state-dir is for this machine, not for --cluster"),
         (("--cluster", "--rbac", "-o", "json"), "--rbac prints YAML for kubectl: give no --output"),

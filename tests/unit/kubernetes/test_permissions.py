@@ -100,6 +100,11 @@ def test_of_secrets_one_of_our_own_namespace_is_needed_and_none_where_a_certific
     assert "secrets" not in {p.resource for p in permissions(tls_secret="")}
 
 
+def test_of_leases_only_the_own_one_may_be_held() -> None:
+    named = [p for p in permissions(lease="team-a") if p.resource == "leases" and p.names]
+    assert [(p.scope, p.names, p.verbs) for p in named] == [(Scope.OWN, ("team-a",), ("get", "update"))]
+
+
 def test_what_is_needed_by_name_is_asked_for_by_name() -> None:
     server = Server()
     for permission in PERMISSIONS:

@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 SERVICE_ACCOUNT: Final = "system:serviceaccount:"
 LEASE: Final = "trainmaster"
-"""Name of the Lease."""
+"""The Lease of an installation called `trainmaster`, and wherever --lease-name names no other."""
 TLS_SECRET: Final = "trainmaster-report-tls"  # noqa: S105 - a name
 """The Secret that --tls-secret names in an installation called `trainmaster`."""
 
@@ -74,14 +74,6 @@ _ALWAYS: Final = (
     Permission(
         group="coordination.k8s.io",
         resource="leases",
-        verbs=("get", "update"),
-        why="be the only one who acts",
-        scope=Scope.OWN,
-        names=(LEASE,),
-    ),
-    Permission(
-        group="coordination.k8s.io",
-        resource="leases",
         verbs=("create",),
         why="be the first one who acts",
         scope=Scope.OWN,
@@ -90,10 +82,21 @@ _ALWAYS: Final = (
 """No update of a spec, nothing of RBAC. `get` on what is watched: a decision looks at the server first."""
 
 
-def permissions(*, tls_secret: str = TLS_SECRET) -> tuple[Permission, ...]:
-    """All that an operator needs; `tls_secret` is what --tls-secret names, empty where a certificate is given to it."""
+def permissions(*, tls_secret: str = TLS_SECRET, lease: str = LEASE) -> tuple[Permission, ...]:
+    """All that an operator needs.
+
+    `tls_secret` is what --tls-secret names, empty where a certificate is given to it; `lease` what --lease-name does.
+    """
+    leads = Permission(
+        group="coordination.k8s.io",
+        resource="leases",
+        verbs=("get", "update"),
+        why="be the only one who acts",
+        scope=Scope.OWN,
+        names=(lease,),
+    )
     if not tls_secret:
-        return _ALWAYS
+        return (*_ALWAYS, leads)
     keeps = Permission(
         group="",
         resource="secrets",
@@ -102,7 +105,7 @@ def permissions(*, tls_secret: str = TLS_SECRET) -> tuple[Permission, ...]:
         scope=Scope.OWN,
         names=(tls_secret,),
     )
-    return (*_ALWAYS, keeps)
+    return (*_ALWAYS, leads, keeps)
 
 
 PERMISSIONS: Final = permissions()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainmaster.adapters.kubernetes.permissions import LEASE
+
 WORKERS = 8
 """Reconciles at once: each waits for the API server most of its time; more would only lengthen its queue."""
 HEALTH_PORT = 8080
@@ -45,4 +47,5 @@ class OperatorSettings:
     """Whether a Lease decides which replica acts."""
     lease_namespace: str = ""
     """Namespace of the Lease; empty: the service account's own."""
-    lease_name: str = "trainmaster"
+    lease_name: str = LEASE
+    """Name of the Lease: operators that share it take turns."""
