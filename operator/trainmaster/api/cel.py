@@ -15,6 +15,8 @@ from trainmaster.api.trainingrun import IMMUTABLE_MESSAGE, TRAINING_FIELDS
 NEEDS_COMMAND: Final = "is required by workload custom: it says what to run"
 REFUSES_IMAGE: Final = "is for workload custom only; market-classifier is in the trainer image"
 REFUSES_COMMAND: Final = "is for workload custom only; market-classifier brings its own program"
+PROCESSES_SHARE_NO_GPU: Final = "is more than resources.gpus: each process of a training has a GPU of its own"
+CUSTOM_STARTS_ITS_OWN: Final = "is not for workload custom, which starts its own processes (torchrun, for example)"
 NEEDS_DATA: Final = "is required by workload market-classifier: it says which price bars to train on"
 RESERVED_ENV: Final = f"must not start with {ENV_PREFIX}: these variables belong to the launcher"
 PARENT_FOLDER: Final = "must not lead to a parent folder (`..`)"
@@ -94,6 +96,20 @@ TRAINING_RUN_RULES: Final = (
         rule="self.workload != 'market-classifier' || has(self.data)",
         message=f"spec.data {NEEDS_DATA}",
         field_path=".data",
+    ),
+    CelRule(
+        name="a-gpu-for-each-process",
+        at=("spec", "resources"),
+        rule="!has(self.processesPerNode) || !has(self.gpus) || self.gpus == 0 || self.processesPerNode <= self.gpus",
+        message=f"spec.resources.processesPerNode {PROCESSES_SHARE_NO_GPU}",
+        field_path=".processesPerNode",
+    ),
+    CelRule(
+        name="custom-starts-its-own-processes",
+        at=("spec",),
+        rule="self.workload != 'custom' || !has(self.resources) || !has(self.resources.processesPerNode)",
+        message=f"spec.resources.processesPerNode {CUSTOM_STARTS_ITS_OWN}",
+        field_path=".resources.processesPerNode",
     ),
     CelRule(
         name="env-is-not-reserved",

@@ -81,6 +81,8 @@ class Plan(OpenModel):
     storage: StoragePlan
     cpus: int = Field(ge=1)
     """Threads the training process may use; results are bit-exact for one number of threads only."""
+    processes: int = Field(1, ge=1)
+    """Processes that train together; they share the threads."""
     restart_lease: int = Field(ge=0)
     """Restarts in place that the launcher may have made by now in this launch; renewed by replies."""
     hang_limits: HangLimits

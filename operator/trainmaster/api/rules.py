@@ -18,7 +18,16 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from trainmaster.api.cel import NEEDS_COMMAND, NEEDS_DATA, PARENT_FOLDER, REFUSES_COMMAND, REFUSES_IMAGE, RESERVED_ENV
+from trainmaster.api.cel import (
+    CUSTOM_STARTS_ITS_OWN,
+    NEEDS_COMMAND,
+    NEEDS_DATA,
+    PARENT_FOLDER,
+    PROCESSES_SHARE_NO_GPU,
+    REFUSES_COMMAND,
+    REFUSES_IMAGE,
+    RESERVED_ENV,
+)
 from trainmaster.api.hyperparameters import ALIASES, CATALOGUE, PLANNED
 from trainmaster.api.labels import ENV_PREFIX
 from trainmaster.api.problems import WARNING, Location, Problem, field_path
@@ -201,6 +210,7 @@ def _cross_field_problems(spec: dict[str, Any]) -> Iterator[Problem]:
             hint=f"write {words}",
             severity=WARNING,
         )
+    yield from _process_problems(spec)
     yield from _size_problems(spec)
     yield from _environment_problems(spec.get("env"))
     for section, field in (("data", "source"), ("storage", "checkpoints")):
@@ -208,6 +218,19 @@ def _cross_field_problems(spec: dict[str, Any]) -> Iterator[Problem]:
         if isinstance(address, str) and ".." in address.split("/"):
             yield Problem(path=f"spec.{section}.{field}", value=address, message=PARENT_FOLDER)
     yield from _synthetic_problems(spec)
+
+
+def _process_problems(spec: dict[str, Any]) -> Iterator[Problem]:
+    resources = spec.get("resources")
+    processes = resources.get("processesPerNode") if isinstance(resources, dict) else None
+    if not isinstance(resources, dict) or not isinstance(processes, int):
+        return
+    path, gpus = "spec.resources.processesPerNode", resources.get("gpus")
+    if spec.get("workload") == "custom":
+        yield Problem(path=path, value=processes, message=CUSTOM_STARTS_ITS_OWN, hint="remove it")
+    if isinstance(gpus, int) and 0 < gpus < processes:
+        hint = f"ask for {processes} gpus, or remove it to start one process for each GPU"
+        yield Problem(path=path, value=processes, message=PROCESSES_SHARE_NO_GPU, hint=hint)
 
 
 def _synthetic_problems(spec: dict[str, Any]) -> Iterator[Problem]:

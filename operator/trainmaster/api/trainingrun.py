@@ -44,7 +44,6 @@ PLANNED_FIELDS: Final = frozenset(
     {
         "spec.presets",
         "spec.resources.nodes",
-        "spec.resources.processesPerNode",
         "spec.storage.everySeconds",
         "spec.volumes",
         "spec.podLabels",
@@ -124,6 +123,18 @@ class ResourcesSpec(ApiModel):
         pattern=MEMORY_PATTERN,
         description="Size of /dev/shm, where workers of a data loader meet; counts as memory of the pod. Absent: 1Gi.",
     )
+    processes_per_node: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Processes that train one model together, each on its share of every batch: one per GPU, or, "
+        "without GPUs, some that share the cores. Absent: one per GPU, or 1. Workload `custom` starts its own.",
+    )
+
+    @property
+    def processes(self) -> int:
+        """Processes that train together."""
+        return self.processes_per_node or max(1, self.gpus or 0)
 
 
 class StorageSpec(ApiModel):

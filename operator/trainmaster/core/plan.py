@@ -70,6 +70,7 @@ def build_plan(run: TrainingRun, status: TrainingRunStatus) -> Plan:
             every_steps=spec.storage.every_steps,
         ),
         cpus=spec.resources.cpu,
+        processes=spec.resources.processes,
         restart_lease=_restart_lease(run, status),
         hang_limits=HangLimits(
             starting=limits.starting_seconds,
