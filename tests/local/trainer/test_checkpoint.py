@@ -21,7 +21,9 @@ from trainmaster_trainer.state import FORMAT
 
 
 def _captured(step: int, *, epoch: int = 0, value: float = 0.0) -> dict[str, Any]:
-    return {"format": FORMAT, "step": step, "epoch": epoch, "model": {"weight": torch.full((3,), value)}}
+    model = {"weight": torch.full((3,), value)}
+    optimizer = {"state": {0: {"exp_avg": torch.full((3,), value)}}, "param_groups": [{"lr": 0.1}]}
+    return {"format": FORMAT, "step": step, "epoch": epoch, "model": model, "optimizer": optimizer, "applied": {}}
 
 
 def _save(root: Path, *steps: int, launch: int = 1, keep_last: int = 100, val_loss: float | None = None) -> None:
