@@ -2,14 +2,7 @@
 # Write dist/sbom-TARGET.spdx.json: the Python packages of an image, asked of the image itself, built by scripts/images.sh.
 # scripts/sbom.sh [operator|trainer ...]; BUILDER and TAG as there. The base image's own packages are its maker's to list.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-targets=("$@")
-[ "${#targets[@]}" -gt 0 ] || targets=(operator trainer)
-builder=${BUILDER:-}
-for known in docker podman buildah; do
-  [ -n "$builder" ] || { command -v "$known" >/dev/null && builder=$known; } || :
-done
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+. "$(dirname "$0")/image_settings.sh"
 inside() { # IMAGE NAME: run scripts/sbom.py with the image's Python
   case $builder in
     buildah)
@@ -23,7 +16,7 @@ inside() { # IMAGE NAME: run scripts/sbom.py with the image's Python
 }
 mkdir -p dist
 for target in "${targets[@]}"; do
-  inside "trainmaster/$target:${TAG:-$version}" "trainmaster-$target-$version" >"dist/sbom-$target.spdx.json.new"
+  inside "trainmaster/$target:$TAG" "trainmaster-$target-$version" >"dist/sbom-$target.spdx.json.new"
   mv "dist/sbom-$target.spdx.json.new" "dist/sbom-$target.spdx.json"
   echo "dist/sbom-$target.spdx.json"
 done
