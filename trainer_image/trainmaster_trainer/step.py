@@ -1,16 +1,24 @@
 """One optimiser step that a non-finite loss or gradient cannot harm.
 
 The loss and the gradient's norm are judged before anything is scaled: clipping would spread one NaN over every weight.
-A bad step reaches fused AdamW as `found_inf`, which then leaves weights, moments and its step count alone. Nothing is
-read back to the host here; `StepStatistics` collects on the device and is read at an epoch's end or for a point.
+A bad step reaches fused AdamW as `found_inf`, which then leaves weights, moments and its step count alone. Clipping
+reaches it as `grad_scale`, by which it divides the gradients on its way: no pass over them of its own. The learning
+rate is a tensor, so that a guard's decision holds for this very step. Nothing is read back to the host here;
+`StepStatistics` collects on the device and is read at an epoch's end or for a point.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+
+from trainmaster_trainer.guards.finite import is_finite
+from trainmaster_trainer.guards.manager import IntegrationManager, StepSignals
+from trainmaster_trainer.guards.quarantine import Filtered
 
 NORM_EPSILON = 1e-6
 """Keeps the clip factor finite for a zero gradient; the value of torch.nn.utils.clip_grad_norm_."""
@@ -52,17 +60,125 @@ def apply_step(
     return StepResult(loss=loss.detach(), grad_norm=norm, ok=ok)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepKnobs:
+    """The values in force at one step, guards not yet applied."""
+
+    learning_rate: float
+    """Base times schedule."""
+    weight_decay: float
+    max_grad_norm: float
+    """Ceiling of the clipping threshold, over 0."""
+
+
+class Ranks(Protocol):
+    """What several processes that train one model have to agree on."""
+
+    def gradients(self, grads: Sequence[Tensor]) -> None:
+        """Make the gradients equal on all ranks, in place; nothing to do where the model's wrapper has done it."""
+
+    def mean(self, signals: Tensor) -> Tensor:
+        """The mean over all ranks of a short float32 vector: one all-reduce per step."""
+
+
+class TrainStep:
+    """Takes optimiser steps over one or several micro-batches, under all guards."""
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        *,
+        guards: IntegrationManager,
+        scaler: torch.amp.GradScaler | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
+        """A step of `optimizer`, which is fused (see `new_optimizer`); `scaler`: for fp16 only, bfloat16 needs none."""
+        self._optimizer = optimizer
+        self._guards = guards
+        self._scaler = scaler
+        self._ranks = ranks
+
+    def run(
+        self,
+        loss_of: Callable[[int], Tensor],
+        *,
+        slices: int,
+        batch_size: int,
+        knobs: StepKnobs,
+        batch: Filtered | None = None,
+    ) -> StepResult:
+        """One step; if it raises during a backward pass, guards and weights are as before and it can be taken again.
+
+        Args:
+            loss_of: runs the forward pass of a slice (0-based) and gives its losses, shape (rows of the slice,).
+            slices: micro-batches of this rank, in the order of `batch`.
+            batch_size: rows of the effective batch that a row is one of; where ranks average their gradients, the
+                rows of one rank. The loss is the sum over all rows divided by this: a row in quarantine leaves the
+                others' shares as they are.
+            knobs: the values in force.
+            batch: what the quarantine made of this rank's rows; None: no row is judged or weighted.
+        """
+        self._optimizer.zero_grad(set_to_none=True)
+        losses, loss = self._backward(loss_of, slices=slices, batch_size=batch_size, batch=batch)
+        signals = self._signals(loss, losses, batch)
+        decision = self._guards.step(signals, max_grad_norm=knobs.max_grad_norm)
+        rate = decision.lr_multiplier * knobs.learning_rate
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+            group["weight_decay"] = knobs.weight_decay
+        # Read by fused optimisers with getattr, as torch.amp.GradScaler leaves them there.
+        self._optimizer.found_inf = (~signals.ok).float()  # type: ignore[attr-defined]  # not declared on Optimizer
+        self._optimizer.grad_scale = decision.grad_scale  # type: ignore[attr-defined]  # not declared on Optimizer
+        self._optimizer.step()
+        if self._scaler is not None:
+            self._scaler.update()
+        return StepResult(loss=signals.loss, grad_norm=signals.norm, ok=signals.ok)
+
+    def _backward(
+        self, loss_of: Callable[[int], Tensor], *, slices: int, batch_size: int, batch: Filtered | None
+    ) -> tuple[Tensor, Tensor]:
+        """Backward passes of all slices; the losses of the rows, and the loss of the batch."""
+        parts, shares, start = [], [], 0
+        for index in range(slices):
+            losses = loss_of(index).float()  # a sum over fp16 could overflow
+            weighted = losses if batch is None else losses * batch.weights[start : start + len(losses)]
+            share = weighted.sum() / batch_size
+            scaled = share if self._scaler is None else self._scaler.scale(share)
+            scaled.backward()  # type: ignore[no-untyped-call]  # torch does not annotate Tensor.backward
+            parts.append(losses.detach())
+            shares.append(share.detach())
+            start += len(losses)
+        return torch.cat(parts), torch.stack(shares).sum()
+
+    def _signals(self, loss: Tensor, losses: Tensor, batch: Filtered | None) -> StepSignals:
+        """Judge loss and gradient, the same way on every rank."""
+        grads = [p.grad for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if self._ranks is not None:
+            self._ranks.gradients(grads)
+        if self._scaler is not None:
+            self._scaler.unscale_(self._optimizer)
+        norm = torch.nn.utils.get_total_norm(grads)
+        ok = is_finite(loss) & is_finite(norm)
+        explained = self._guards.observe(batch.rows, losses) if batch is not None else torch.zeros_like(ok)
+        if self._ranks is not None:
+            # A NaN on one rank is a bad step on all; its mean could not tell so, the share of bad ranks does.
+            mean = self._ranks.mean(torch.stack([loss, (~ok).float(), explained.float()]))
+            loss, ok, explained = mean[0], mean[1] == 0.0, mean[2] > 0.0
+        return StepSignals(loss=loss, norm=norm, ok=ok, explained=explained)
+
+
 class StepStatistics:
     """Sums over the steps of an epoch; non-finite values never enter them, they are counted."""
 
     _LOSS, _NORM, _NORM_MAX, _TAKEN, _SKIPPED = range(5)
 
-    def __init__(self) -> None:
-        self.sums = torch.zeros(5, dtype=torch.float64)
+    def __init__(self, *, device: torch.device | None = None) -> None:
+        """Nothing summed yet; `device`: where the steps are taken, the CPU if not given."""
+        self.sums = torch.zeros(5, dtype=torch.float64, device=device)
 
     def add(self, result: StepResult) -> None:
         """Take in one step."""
-        zero = torch.zeros((), dtype=torch.float64)
+        zero = torch.zeros((), dtype=torch.float64, device=self.sums.device)
         loss = torch.where(result.ok, result.loss.double(), zero)
         norm = torch.where(result.ok, result.grad_norm.double(), zero)
         taken = result.ok.double()
