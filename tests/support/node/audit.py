@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from tests.support.node.folders import Folders
 
@@ -28,6 +29,7 @@ class Request:
 
     verb: Verb
     namespace: str
+    at: datetime
     forbidden: bool
     """By the rules of RBAC."""
 
@@ -43,5 +45,6 @@ def read_audit(folders: Folders) -> Iterator[Request]:
         yield Request(
             verb=Verb(group=what.get("apiGroup", ""), resource=resource, verb=event["verb"]),
             namespace=what.get("namespace", ""),
+            at=datetime.fromisoformat(event["requestReceivedTimestamp"]),
             forbidden=(event.get("annotations") or {}).get(DECISION) == "forbid",
         )

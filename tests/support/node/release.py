@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from tests.support.launcher import wait_until
@@ -25,14 +27,14 @@ HELM_WAIT = "120s"
 """For a Deployment to be available: seconds where the image is there."""
 
 
-def values_under_test(trainer: str) -> list[str]:
+def values_under_test(trainer: str, *, tag: str = "e2e") -> list[str]:
     """Values of the chart that name the images under test, and make room for runs beside the operator."""
     prefix = os.environ.get(IMAGES, "localhost/trainmaster")
     return [
         f"image.repository={prefix}/operator",
-        "image.tag=e2e",
+        f"image.tag={tag}",
         f"trainerImage.repository={prefix}/{trainer}",
-        "trainerImage.tag=e2e",
+        f"trainerImage.tag={tag}",
         # A machine of two cores takes a run that asks for both, as the examples do.
         "resources.requests.cpu=0",
     ]
@@ -45,12 +47,17 @@ class Release:
     cluster: Cluster
     trainer: str = "stub"
     """The trainer's image: `stub`, or `trainer` with torch."""
+    chart: Path = CHART
+    tag: str = "e2e"
+    """Of the images."""
 
     def install(self, *values: str) -> None:
         """Install or upgrade it, with these values over the images'; returns when it is available."""
-        flags = [word for value in (*values_under_test(self.trainer), *values) for word in ("--set", value)]
+        flags = [
+            word for value in (*values_under_test(self.trainer, tag=self.tag), *values) for word in ("--set", value)
+        ]
         self.cluster.helm(
-            *("upgrade", "--install", NAME, str(CHART), "--namespace", NAME, "--create-namespace"),
+            *("upgrade", "--install", NAME, str(self.chart), "--namespace", NAME, "--create-namespace"),
             *("--wait", "--timeout", HELM_WAIT, *flags),
         )
 
@@ -91,6 +98,13 @@ class Release:
         for asked in ((kinds, "--all-namespaces"), (wide,)):
             found += self.cluster.kubectl("get", *asked, selector, "--output=name").stdout.split()
         return found
+
+    def granted_at(self) -> datetime:
+        """When the last of what grants the operator its rights was created."""
+        kinds = "clusterrolebindings,clusterroles,rolebindings,roles"
+        asked = ("get", kinds, "--all-namespaces", OPERATORS, "--output=json")
+        items = json.loads(self.cluster.kubectl(*asked).stdout)["items"]
+        return max(datetime.fromisoformat(item["metadata"]["creationTimestamp"]) for item in items)
 
     def metric(self, name: str, *labels: str) -> float:
         """The sum of a metric of the operator, over the lines that hold all these labels."""
