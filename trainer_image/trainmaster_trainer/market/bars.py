@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -43,9 +44,20 @@ class Bars:
     close: NDArray[np.float64]
     volume: NDArray[np.float64]
     """NaN where it is missing or 0."""
+    instruments: tuple[str, ...] = ("",)
+    """Names; one empty name where the file has none."""
+    starts: tuple[int, ...] = (0,)
+    """First bar of each instrument: the bars of an instrument follow each other."""
 
     def __len__(self) -> int:
         return len(self.close)
+
+    def parts(self) -> Iterator[Bars]:
+        """The bars of each instrument."""
+        ends = (*self.starts[1:], len(self))
+        for name, start, end in zip(self.instruments, self.starts, ends, strict=True):
+            columns = {each: getattr(self, each)[start:end] for each in ("time", *PRICES, "volume")}
+            yield Bars(name=self.name, instruments=(name,), **columns)
 
 
 def read_bars(file: SourceFile) -> Bars:

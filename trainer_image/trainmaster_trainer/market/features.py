@@ -7,7 +7,9 @@ level of the price.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -17,6 +19,8 @@ from numpy.typing import NDArray
 from trainmaster_trainer.market.bars import Bars
 
 Floats = NDArray[np.float64]
+Allocate = Callable[[tuple[int, int]], NDArray[np.float32]]
+"""An array of (rows, features) to fill."""
 
 RETURN_LAGS: Final = (1, 2, 3, 5, 10, 20, 50)
 VOLATILITY_WINDOWS: Final = (5, 20, 60)
@@ -36,10 +40,10 @@ TINY_VOLATILITY: Final = 1e-8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Features:
-    """One row per bar; the first WARM_UP rows are not complete."""
+    """One row per bar; the first WARM_UP rows of each instrument are not complete."""
 
     names: tuple[str, ...]
-    values: Floats
+    values: NDArray[np.float32]
 
 
 def volatility(close: Floats) -> Floats:
@@ -47,19 +51,37 @@ def volatility(close: Floats) -> Floats:
     return pd.Series(_log_returns(close, 1)).ewm(span=VOLATILITY_SPAN).std().to_numpy(dtype=np.float64)
 
 
-def compute_features(bars: Bars) -> Features:
-    """All features of all bars. Row t depends on bars up to t only."""
-    close = np.log(bars.close)
+def compute_features(bars: Bars, *, allocate: Allocate | None = None) -> Features:
+    """All features of all bars, each instrument by itself. Row t depends on bars up to t only.
+
+    `allocate` gives the array of (rows, features) to fill, a mapped file say; one column at a time is held besides it.
+    """
+    names = feature_names()
+    shape = (len(bars), len(names))
+    values = np.empty(shape, dtype=np.float32) if allocate is None else allocate(shape)
+    for part, start in zip(bars.parts(), bars.starts, strict=True):
+        for position, (_, column) in enumerate(_columns(part)):
+            values[start : start + len(part), position] = column
+    return Features(names=names, values=values)
+
+
+@lru_cache(maxsize=1)
+def feature_names() -> tuple[str, ...]:
+    """Names of the features, in the order of the columns."""
+    few = np.ones(2)
+    bars = Bars(name="", time=np.zeros(2, "datetime64[ns]"), open=few, high=few, low=few, close=few, volume=few)
+    return tuple(name for name, _ in _columns(bars))
+
+
+def _columns(bars: Bars) -> Iterator[tuple[str, Floats]]:
+    """Name and values of each feature of one instrument, a few at a time."""
     sigma = np.maximum(volatility(bars.close), TINY_VOLATILITY)
-    columns = {
-        **_return_columns(bars.close, sigma),
-        **_volatility_columns(bars.close),
-        **_oscillator_columns(close, sigma),
-        "volume_z": _volume_z(bars.volume),
-        **_shape_columns(bars),
-        **_calendar_columns(bars),
-    }
-    return Features(names=tuple(columns), values=np.column_stack(list(columns.values())))
+    yield from _return_columns(bars.close, sigma)
+    yield from _volatility_columns(bars.close)
+    yield from _oscillator_columns(np.log(bars.close), sigma).items()
+    yield "volume_z", _volume_z(bars.volume)
+    yield from _shape_columns(bars).items()
+    yield from _calendar_columns(bars).items()
 
 
 def _log_returns(close: Floats, lag: int) -> Floats:
@@ -69,16 +91,18 @@ def _log_returns(close: Floats, lag: int) -> Floats:
     return returns
 
 
-def _return_columns(close: Floats, sigma: Floats) -> dict[str, Floats]:
-    raw = {f"return_{lag}": _log_returns(close, lag) for lag in RETURN_LAGS}
-    scaled = {f"return_{lag}_scaled": raw[f"return_{lag}"] / (sigma * math.sqrt(lag)) for lag in RETURN_LAGS}
-    return {**raw, **scaled}
+def _return_columns(close: Floats, sigma: Floats) -> Iterator[tuple[str, Floats]]:
+    for lag in RETURN_LAGS:
+        yield f"return_{lag}", _log_returns(close, lag)
+    for lag in RETURN_LAGS:
+        yield f"return_{lag}_scaled", _log_returns(close, lag) / (sigma * math.sqrt(lag))
 
 
-def _volatility_columns(close: Floats) -> dict[str, Floats]:
+def _volatility_columns(close: Floats) -> Iterator[tuple[str, Floats]]:
     returns = pd.Series(_log_returns(close, 1))
-    deviations = {n: returns.rolling(n).std().to_numpy(dtype=np.float64) for n in VOLATILITY_WINDOWS}
-    return {f"log_volatility_{n}": np.log(np.maximum(d, TINY_VOLATILITY)) for n, d in deviations.items()}
+    for n in VOLATILITY_WINDOWS:
+        deviation = returns.rolling(n).std().to_numpy(dtype=np.float64)
+        yield f"log_volatility_{n}", np.log(np.maximum(deviation, TINY_VOLATILITY))
 
 
 def _oscillator_columns(close: Floats, sigma: Floats) -> dict[str, Floats]:

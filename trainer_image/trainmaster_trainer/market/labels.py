@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainmaster_trainer.market.bars import Bars
+from trainmaster_trainer.market.dataset import UNKNOWN
 from trainmaster_trainer.market.features import Floats, volatility
-
-UNKNOWN: Final = -1
-"""Label of bars whose horizon lies beyond the last bar, or whose volatility is not known yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Labels:
-    """One label per bar; the label of bar t ends at bar t + horizon."""
+    """One label per bar; the label of bar t ends at bar t + horizon.
+
+    UNKNOWN where the horizon lies beyond the last bar, or the volatility is not known yet.
+    """
 
     classes: tuple[str, ...]
     values: NDArray[np.int64]
@@ -32,7 +33,8 @@ def compute_labels(close: Floats, *, horizon: int, dead_zone: float) -> Labels:
     """
     logs = np.log(close)
     returns = np.full(len(close), np.nan)
-    returns[: len(close) - horizon] = logs[horizon:] - logs[:-horizon]
+    if horizon < len(close):
+        returns[:-horizon] = logs[horizon:] - logs[:-horizon]
     sigma = volatility(close)
     known = np.isfinite(returns) & np.isfinite(sigma)
     values = np.full(len(close), UNKNOWN, dtype=np.int64)
@@ -44,3 +46,9 @@ def compute_labels(close: Floats, *, horizon: int, dead_zone: float) -> Labels:
     values[known & (returns < -edge)] = 0
     values[known & (returns > edge)] = 2
     return Labels(classes=("down", "flat", "up"), values=values, horizon=horizon)
+
+
+def compute_all_labels(bars: Bars, *, horizon: int, dead_zone: float) -> Labels:
+    """The same for the bars of several instruments, each by itself: no label reaches into another instrument."""
+    parts = [compute_labels(part.close, horizon=horizon, dead_zone=dead_zone) for part in bars.parts()]
+    return Labels(classes=parts[0].classes, values=np.concatenate([part.values for part in parts]), horizon=horizon)
