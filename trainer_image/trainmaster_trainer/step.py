@@ -72,13 +72,10 @@ class StepKnobs:
 
 
 class Ranks(Protocol):
-    """What several processes that train one model have to agree on."""
+    """Several processes that train one model, each with some slices of every batch."""
 
-    def gradients(self, grads: Sequence[Tensor]) -> None:
-        """Make the gradients equal on all ranks, in place; nothing to do where the model's wrapper has done it."""
-
-    def mean(self, signals: Tensor) -> Tensor:
-        """The mean over all ranks of a short float32 vector: one all-reduce per step."""
+    def sum(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors by their sums over all ranks."""
 
 
 class TrainStep:
@@ -106,21 +103,22 @@ class TrainStep:
         batch_size: int,
         knobs: StepKnobs,
         batch: Filtered | None = None,
+        begin: int = 0,
     ) -> StepResult:
         """One step; if it raises during a backward pass, guards and weights are as before and it can be taken again.
 
         Args:
             loss_of: runs the forward pass of a slice (0-based) and gives its losses, shape (rows of the slice,).
             slices: micro-batches of this rank, in the order of `batch`.
-            batch_size: rows of the effective batch that a row is one of; where ranks average their gradients, the
-                rows of one rank. The loss is the sum over all rows divided by this: a row in quarantine leaves the
-                others' shares as they are.
+            batch_size: rows of the effective batch, over all slices and ranks. The loss is the sum over all rows
+                divided by this: a row in quarantine leaves the others' shares as they are.
             knobs: the values in force.
-            batch: what the quarantine made of this rank's rows; None: no row is judged or weighted.
+            batch: what the quarantine made of all its rows; None: no row is judged or weighted.
+            begin: place in `batch` of this rank's first row.
         """
         self._optimizer.zero_grad(set_to_none=True)
-        losses, loss = self._backward(loss_of, slices=slices, batch_size=batch_size, batch=batch)
-        signals = self._signals(loss, losses, batch)
+        losses, loss = self._backward(loss_of, slices=slices, batch_size=batch_size, batch=batch, begin=begin)
+        signals = self._signals(loss, losses, batch=batch, begin=begin)
         decision = self._guards.step(signals, max_grad_norm=knobs.max_grad_norm)
         rate = decision.lr_multiplier * knobs.learning_rate
         for group in self._optimizer.param_groups:
@@ -135,10 +133,10 @@ class TrainStep:
         return StepResult(loss=signals.loss, grad_norm=signals.norm, ok=signals.ok)
 
     def _backward(
-        self, loss_of: Callable[[int], Tensor], *, slices: int, batch_size: int, batch: Filtered | None
+        self, loss_of: Callable[[int], Tensor], *, slices: int, batch_size: int, batch: Filtered | None, begin: int
     ) -> tuple[Tensor, Tensor]:
-        """Backward passes of all slices; the losses of the rows, and the loss of the batch."""
-        parts, shares, start = [], [], 0
+        """Backward passes of this rank's slices; the losses of its rows, and its share of the batch's loss."""
+        parts, shares, start = [], [], begin
         for index in range(slices):
             losses = loss_of(index).float()  # a sum over fp16 could overflow
             weighted = losses if batch is None else losses * batch.weights[start : start + len(losses)]
@@ -150,20 +148,20 @@ class TrainStep:
             start += len(losses)
         return torch.cat(parts), torch.stack(shares).sum()
 
-    def _signals(self, loss: Tensor, losses: Tensor, batch: Filtered | None) -> StepSignals:
-        """Judge loss and gradient, the same way on every rank."""
+    def _signals(self, loss: Tensor, losses: Tensor, *, batch: Filtered | None, begin: int) -> StepSignals:
+        """Judge loss and gradient. What ranks have found is summed first, so that all judge the same."""
         grads = [p.grad for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
         if self._ranks is not None:
-            self._ranks.gradients(grads)
+            if batch is not None:
+                everyones = losses.new_zeros(len(batch.rows))
+                everyones[begin : begin + len(losses)] = losses
+                losses = everyones
+            self._ranks.sum([*grads, loss, losses])
         if self._scaler is not None:
             self._scaler.unscale_(self._optimizer)
         norm = torch.nn.utils.get_total_norm(grads)
         ok = is_finite(loss) & is_finite(norm)
-        explained = self._guards.observe(batch.rows, losses) if batch is not None else torch.zeros_like(ok)
-        if self._ranks is not None:
-            # A NaN on one rank is a bad step on all; its mean could not tell so, the share of bad ranks does.
-            mean = self._ranks.mean(torch.stack([loss, (~ok).float(), explained.float()]))
-            loss, ok, explained = mean[0], mean[1] == 0.0, mean[2] > 0.0
+        explained = torch.zeros_like(ok) if batch is None else self._guards.observe(batch.rows, losses)
         return StepSignals(loss=loss, norm=norm, ok=ok, explained=explained)
 
 
