@@ -171,7 +171,12 @@ def _client(scheme: str, address: str) -> Any:  # noqa: ANN401  # fsspec has no 
 
     options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
     if scheme == "s3":
-        options["config_kwargs"] = {"connect_timeout": _CONNECT_SECONDS}
+        # A file that changed in the store is damaged, which its manifest's hash says: to the client's own checksum it
+        # would be a store that does not answer, for ever.
+        options["config_kwargs"] = {
+            "connect_timeout": _CONNECT_SECONDS,
+            "response_checksum_validation": "when_required",
+        }
     try:
         return fsspec.filesystem(scheme, **options)
     except ImportError as error:
