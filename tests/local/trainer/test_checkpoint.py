@@ -9,39 +9,19 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
+from tests.support.checkpoints import captured_state, checkpoint_file, flip_last_byte, newest_step, save, saved_steps
 from tests.support.training import STEPS, newest_digest, start, store
 from trainmaster_trainer.checkpoint import CheckpointError, final_state_digest
 from trainmaster_trainer.errors import ConfigurationError, StorageError
 from trainmaster_trainer.state import FORMAT
 
 
-def _captured(step: int, *, epoch: int = 0, value: float = 0.0) -> dict[str, Any]:
-    model = {"weight": torch.full((3,), value)}
-    optimizer = {"state": {0: {"exp_avg": torch.full((3,), value)}}, "param_groups": [{"lr": 0.1}]}
-    return {"format": FORMAT, "step": step, "epoch": epoch, "model": model, "optimizer": optimizer, "applied": {}}
-
-
-def _save(root: Path, *steps: int, launch: int = 1, keep_last: int = 100, val_loss: float | None = None) -> None:
-    for step in steps:
-        store(root, launch=launch, keep_last=keep_last).save(_captured(step), val_loss=val_loss, best=False)
-
-
-def _newest_step(root: Path, *, launch: int = 1) -> int | None:
-    found = store(root, launch=launch).newest()
-    return None if found is None else found[0].step
-
-
-def _file(root: Path, step: int, *, launch: int = 1, suffix: str = ".pt") -> Path:
-    return root / str(launch) / f"step-{step:09d}-epoch-0000{suffix}"
-
-
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
-    manifest = store(tmp_path).save(_captured(7, epoch=2, value=1.5), val_loss=0.25, best=True)
+    manifest = store(tmp_path).save(captured_state(7, epoch=2, value=1.5), val_loss=0.25, best=True)
 
     found = store(tmp_path, launch=2).newest()
 
@@ -62,11 +42,6 @@ def _cut(path: Path, content: bytes | None = None) -> None:
     path.write_bytes(path.read_bytes()[:20] if content is None else content)
 
 
-def _flip_last_byte(path: Path) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-
-
 def _claim_another_step(path: Path) -> None:
     path.write_text(path.read_text().replace('"step": 9', '"step": 8'))
 
@@ -81,7 +56,7 @@ def _replace_with_folder(path: Path) -> None:
     [
         pytest.param(".pt", _cut, id="file cut"),
         pytest.param(".pt", lambda path: _cut(path, b""), id="file empty"),
-        pytest.param(".pt", _flip_last_byte, id="a bit of the file flipped"),
+        pytest.param(".pt", flip_last_byte, id="a bit of the file flipped"),
         pytest.param(".pt", Path.unlink, id="file gone"),
         pytest.param(".json", _cut, id="manifest cut"),
         pytest.param(".json", lambda path: _cut(path, b""), id="manifest empty"),
@@ -94,46 +69,46 @@ def _replace_with_folder(path: Path) -> None:
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
     tmp_path: Path, suffix: str, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    _save(tmp_path, 3, 6, 9)
+    save(tmp_path, 3, 6, 9)
 
-    damage(_file(tmp_path, 9, suffix=suffix))
+    damage(checkpoint_file(tmp_path, 9, suffix=suffix))
 
-    assert _newest_step(tmp_path) == 6
+    assert newest_step(tmp_path) == 6
     assert "step-000000009-epoch-0000" in caplog.text
     assert "passed over" in caplog.text
 
 
 def test_a_file_without_a_manifest_was_never_committed(tmp_path: Path) -> None:
-    _save(tmp_path, 3, 6)
+    save(tmp_path, 3, 6)
 
-    _file(tmp_path, 6, suffix=".json").unlink()
+    checkpoint_file(tmp_path, 6, suffix=".json").unlink()
 
-    assert _newest_step(tmp_path) == 3
+    assert newest_step(tmp_path) == 3
 
 
 def test_a_manifest_copied_into_another_launch_is_not_believed(tmp_path: Path) -> None:
-    _save(tmp_path, 3)
+    save(tmp_path, 3)
     (tmp_path / "2").mkdir()
 
-    shutil.copy(_file(tmp_path, 3, suffix=".json"), tmp_path / "2")
-    _file(tmp_path, 3, suffix=".json").unlink()
+    shutil.copy(checkpoint_file(tmp_path, 3, suffix=".json"), tmp_path / "2")
+    checkpoint_file(tmp_path, 3, suffix=".json").unlink()
 
-    assert _newest_step(tmp_path, launch=2) is None
+    assert newest_step(tmp_path, launch=2) is None
 
 
 def test_the_newest_of_all_launches_up_to_this_one_is_taken(tmp_path: Path) -> None:
-    _save(tmp_path, 5, 10, launch=1)
-    _save(tmp_path, 7, launch=2)
-    _save(tmp_path, 12, launch=11)
+    save(tmp_path, 5, 10, launch=1)
+    save(tmp_path, 7, launch=2)
+    save(tmp_path, 12, launch=11)
     (tmp_path / "logs").mkdir()
 
-    assert _newest_step(tmp_path, launch=2) == 10
-    assert _newest_step(tmp_path, launch=11) == 12
+    assert newest_step(tmp_path, launch=2) == 10
+    assert newest_step(tmp_path, launch=11) == 12
 
 
 def test_of_two_of_one_step_the_later_launch_wins(tmp_path: Path) -> None:
-    _save(tmp_path, 5, launch=2)
-    _save(tmp_path, 5, launch=10)
+    save(tmp_path, 5, launch=2)
+    save(tmp_path, 5, launch=10)
 
     found = store(tmp_path, launch=10).newest()
 
@@ -149,47 +124,41 @@ def test_folders_that_cannot_be_listed_are_no_reason_to_start_from_scratch(tmp_p
 
 
 def test_a_newer_format_is_refused_not_ignored(tmp_path: Path) -> None:
-    store(tmp_path).save({**_captured(3), "format": FORMAT + 1}, val_loss=None, best=False)
+    store(tmp_path).save({**captured_state(3), "format": FORMAT + 1}, val_loss=None, best=False)
 
     with pytest.raises(ConfigurationError, match=f"has format {FORMAT + 1}, this trainer reads format {FORMAT}"):
         store(tmp_path).newest()
 
 
-def _steps(root: Path, launch: int = 1) -> list[int]:
-    files = sorted((root / str(launch)).glob("*.pt"))
-    assert [f.stem for f in files] == sorted(f.stem for f in (root / str(launch)).glob("*.json"))
-    return [int(f.name.split("-")[1]) for f in files]
-
-
 def test_the_newest_and_the_best_are_kept_in_ones_own_folder_only(tmp_path: Path) -> None:
-    _save(tmp_path, 1, 2, 3, 4, launch=1)
+    save(tmp_path, 1, 2, 3, 4, launch=1)
     mine = store(tmp_path, launch=2, keep_last=2, keep_best=1)
 
     for step, val_loss in [(5, 0.9), (6, 0.1), (7, 0.5), (8, None), (9, 0.4), (10, None)]:
-        mine.save(_captured(step), val_loss=val_loss, best=False)
+        mine.save(captured_state(step), val_loss=val_loss, best=False)
 
-    assert _steps(tmp_path, 1) == [1, 2, 3, 4]
-    assert _steps(tmp_path, 2) == [6, 9, 10]
+    assert saved_steps(tmp_path, 1) == [1, 2, 3, 4]
+    assert saved_steps(tmp_path, 2) == [6, 9, 10]
 
 
 def test_keeping_no_best_keeps_the_newest(tmp_path: Path) -> None:
     mine = store(tmp_path, keep_last=1, keep_best=0)
 
     for step, val_loss in [(1, 0.1), (2, 0.9), (3, None)]:
-        mine.save(_captured(step), val_loss=val_loss, best=False)
+        mine.save(captured_state(step), val_loss=val_loss, best=False)
 
-    assert _steps(tmp_path) == [3]
+    assert saved_steps(tmp_path) == [3]
 
 
 def test_damaged_newer_checkpoints_do_not_push_out_the_good_one(tmp_path: Path) -> None:
-    _save(tmp_path, 10, 20, 30)
+    save(tmp_path, 10, 20, 30)
     for step in (20, 30):
-        _file(tmp_path, step).write_bytes(b"damaged")
-    assert _newest_step(tmp_path) == 10
+        checkpoint_file(tmp_path, step).write_bytes(b"damaged")
+    assert newest_step(tmp_path) == 10
 
-    _save(tmp_path, 15, keep_last=1)
+    save(tmp_path, 15, keep_last=1)
 
-    assert _newest_step(tmp_path) == 15
+    assert newest_step(tmp_path) == 15
 
 
 def _failing_after(count: int, code: int) -> Callable[[int], None]:
@@ -208,20 +177,20 @@ def _failing_after(count: int, code: int) -> Callable[[int], None]:
 def test_a_disk_that_fails_at_any_write_leaves_the_checkpoint_before_it_good(
     tmp_path: Path, code: int, written: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _save(tmp_path, 3)
+    save(tmp_path, 3)
     monkeypatch.setattr(os, "fsync", _failing_after(written, code))
 
     with pytest.raises(CheckpointError, match=f"1/step-000000006.*not written: {os.strerror(code)}"):
-        _save(tmp_path, 6, keep_last=1)
+        save(tmp_path, 6, keep_last=1)
 
     monkeypatch.undo()
-    assert _file(tmp_path, 3).exists()
-    assert _newest_step(tmp_path) in {3, 6}, "6 counts where only the folder's flush failed, after its commit"
+    assert checkpoint_file(tmp_path, 3).exists()
+    assert newest_step(tmp_path) in {3, 6}, "6 counts where only the folder's flush failed, after its commit"
     assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_what_a_crash_left_half_written_is_cleaned_up(tmp_path: Path) -> None:
-    _save(tmp_path, 3)
+    save(tmp_path, 3)
     (tmp_path / "1" / "step-000000006-epoch-0000.pt.tmp").write_bytes(b"half")
     (tmp_path / "2").mkdir()
     theirs = tmp_path / "2" / "step-000000009-epoch-0000.pt.tmp"
@@ -266,14 +235,14 @@ def test_a_disk_that_recovers_gets_the_next_checkpoint(tmp_path: Path, monkeypat
     engine.run()
 
     assert [c["step"] for c in session.checkpoints] == [6, 8, 10, 12, 14, 15]
-    assert _newest_step(tmp_path) == STEPS
+    assert newest_step(tmp_path) == STEPS
 
 
 def test_the_digest_sees_one_changed_bit_and_no_file_format(tmp_path: Path) -> None:
     one, same, other = (tmp_path / name for name in ("one.pt", "same.pt", "other.pt"))
-    torch.save(_captured(1, value=1.0), one)
-    torch.save(_captured(1, value=1.0), same, _use_new_zipfile_serialization=False)
-    torch.save(_captured(1, value=1.0 + 2**-23), other)
+    torch.save(captured_state(1, value=1.0), one)
+    torch.save(captured_state(1, value=1.0), same, _use_new_zipfile_serialization=False)
+    torch.save(captured_state(1, value=1.0 + 2**-23), other)
 
     assert final_state_digest(one) == final_state_digest(same) != final_state_digest(other)
 
@@ -297,9 +266,9 @@ def test_nothing_in_a_checkpoint_needs_more_than_tensors_numbers_and_text(tmp_pa
 
 
 def test_the_manifest_is_json_that_people_can_read(tmp_path: Path) -> None:
-    _save(tmp_path, 3, val_loss=0.5)
+    save(tmp_path, 3, val_loss=0.5)
 
-    fields = json.loads(_file(tmp_path, 3, suffix=".json").read_text())
+    fields = json.loads(checkpoint_file(tmp_path, 3, suffix=".json").read_text())
 
     assert (fields["step"], fields["val_loss"], fields["path"]) == (3, 0.5, "1/step-000000003-epoch-0000.pt")
     assert len(fields["sha256"]) == len(fields["manifest_sha256"]) == 64
