@@ -1,0 +1,226 @@
+"""All guards in one call per step; one that raises is left behind, and what is read is one copy."""
+
+import logging
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.support.host_reads import HostReads
+from trainmaster_trainer.guards import GuardReport, GuardSettings, IntegrationManager, StepSignals
+from trainmaster_trainer.guards.manager import Decision
+
+NAMES = {
+    "gradient_clipper.total_clips",
+    "gradient_clipper.emergency_clips",
+    "lr_adapter.total_changes",
+    "lr_adapter.multiplier",
+    "quarantine.rows",
+    "nonfinite_steps",
+    "smart_tuner.system_health",
+    "smart_tuner.emergency_mode",
+}
+
+
+def _manager(**settings: Any) -> IntegrationManager:  # noqa: ANN401  # any field of GuardSettings
+    return IntegrationManager(GuardSettings(learning_rate=1e-3, **settings), rows=20, device=torch.device("cpu"))
+
+
+def _see(manager: IntegrationManager, *, loss: float = 0.7, norm: float = 1.0, explained: bool = False) -> Decision:
+    signals = StepSignals(
+        loss=torch.tensor(loss),
+        norm=torch.tensor(norm),
+        ok=torch.tensor(math.isfinite(loss) and math.isfinite(norm)),
+        explained=torch.tensor(explained),
+    )
+    return manager.step(signals, max_grad_norm=5.0)
+
+
+def _flat(state: Any) -> list[Any]:  # noqa: ANN401  # a nested state
+    if isinstance(state, dict):
+        return [x for key in sorted(state) for x in _flat(state[key])]
+    return [state.tolist() if isinstance(state, torch.Tensor) else state]
+
+
+def test_after_nan_inf_zero_and_200_healthy_steps_all_decide_as_if_they_had_never_been() -> None:
+    healthy, disturbed = _manager(), _manager()
+    for bad in (math.nan, math.inf):
+        _see(disturbed, loss=bad, norm=bad, explained=True)
+        _see(disturbed, loss=0.7, norm=bad)
+    _see(disturbed, loss=0.0, norm=0.0)
+
+    norms = torch.rand(200, generator=torch.Generator().manual_seed(2)).tolist()
+    for norm in norms:
+        first, second = _see(healthy, norm=norm), _see(disturbed, norm=norm)
+        assert torch.equal(first.grad_scale, second.grad_scale)
+        assert torch.equal(first.lr_multiplier, second.lr_multiplier)
+
+    report = disturbed.read()
+    assert _flat(healthy.clipper.state_dict()) == _flat(disturbed.clipper.state_dict())
+    assert _flat(healthy.adapter.state_dict()) == _flat(disturbed.adapter.state_dict())
+    assert report.health > 0.98
+    assert report.metrics["nonfinite_steps"] == 4.0
+    assert not report.emergency
+
+
+def test_a_report_has_the_names_that_users_know_and_finite_values() -> None:
+    manager = _manager()
+    for loss in (0.7, math.nan, math.inf, 1e30):
+        _see(manager, loss=loss, norm=loss)
+
+    metrics = manager.read().metrics
+
+    assert set(metrics) == NAMES
+    assert all(math.isfinite(value) for value in metrics.values())
+
+
+def test_an_undisturbed_training_is_healthy_and_silent() -> None:
+    manager = _manager()
+    for _ in range(50):
+        _see(manager)
+
+    assert manager.read() == GuardReport(
+        health=1.0,
+        emergency=False,
+        recommendations=(),
+        events=(),
+        metrics=dict.fromkeys(NAMES, 0.0) | {"lr_adapter.multiplier": 1.0, "smart_tuner.system_health": 1.0},
+    )
+
+
+def test_steps_lost_in_a_row_are_an_emergency_that_ends_with_a_healthy_step() -> None:
+    manager = _manager(max_lr_rescues=0)
+    for _ in range(3):
+        _see(manager, loss=math.nan)
+    during = manager.read()
+    _see(manager)
+    after = manager.read()
+
+    assert during.emergency
+    assert any("3 steps in a row" in each for each in during.recommendations)
+    assert not after.emergency
+    assert after.health < 1.0
+
+
+def test_an_event_is_told_once() -> None:
+    manager = _manager()
+    _see(manager, norm=5000.0)
+
+    first, second = manager.read(), manager.read()
+
+    assert [each.reason for each in first.events] == ["EmergencyClip", "LearningRateChanged"]
+    assert second.events == ()
+
+
+def test_weights_are_looked_at_when_a_model_is_given() -> None:
+    manager, model = _manager(), nn.Linear(3, 1)
+    with torch.no_grad():
+        model.weight[0, 1] = math.nan
+
+    report = manager.read(model)
+
+    assert manager.read().health == 1.0
+    assert report.health == 0.0
+    assert any("weights are not finite" in each for each in report.recommendations)
+
+
+def _breaks(*_: object, **__: object) -> Any:  # noqa: ANN401  # never returns
+    raise ArithmeticError("a bug")
+
+
+@pytest.mark.parametrize(
+    ("guard", "method"),
+    [
+        ("clipper", "step"),
+        ("adapter", "step"),
+        ("adapter", "validated"),
+        ("quarantine", "filter"),
+        ("quarantine", "observe"),
+    ],
+)
+def test_a_guard_that_raises_is_switched_off_with_an_event_and_the_others_go_on(
+    guard: str, method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = _manager()
+    monkeypatch.setattr(getattr(manager, guard), method, _breaks)
+
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            batch = manager.filter(torch.arange(4))
+            manager.observe(batch.rows, torch.ones(4))
+            decision = _see(manager, norm=50.0)
+            manager.validated(0.5)
+    report = manager.read()
+
+    assert float(decision.grad_scale) == pytest.approx(10.0, rel=1e-5)
+    assert float(decision.lr_multiplier) == 1.0
+    assert batch.rows.tolist() == [0, 1, 2, 3]
+    assert [each.reason for each in report.events] == ["GuardOff"]
+    assert "ArithmeticError: a bug" in report.events[0].message
+    assert any("is off after an error" in each for each in report.recommendations)
+    assert caplog.text.count("is off from now on") == 1
+
+
+def test_an_adapter_that_raises_leaves_its_last_multiplier_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = _manager()
+    _see(manager, norm=5000.0)
+    monkeypatch.setattr(manager.adapter, "step", _breaks)
+
+    assert float(_see(manager).lr_multiplier) == pytest.approx(0.1, rel=1e-5)
+
+
+def test_lack_of_memory_is_no_fault_of_a_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = _manager()
+
+    def lacks_memory(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(manager.clipper, "step", lacks_memory)
+
+    with pytest.raises(torch.OutOfMemoryError):
+        _see(manager)
+    assert manager.read().events == ()
+
+
+def test_what_was_saved_continues_and_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = _manager(), _manager()
+    monkeypatch.setattr(first.quarantine, "filter", _breaks)
+    first.filter(torch.arange(4))
+    _see(first, norm=5000.0)
+    for norm in torch.rand(300, generator=torch.Generator().manual_seed(2)).tolist():
+        _see(first, norm=norm)
+
+    second.load_state_dict(first.state_dict())
+
+    assert second.read().events == ()
+    assert second.read().metrics == first.read().metrics
+    assert second.read().recommendations == first.read().recommendations
+    for loss, norm in [(0.7, 0.3), (math.nan, math.nan), (0.7, 40.0)]:
+        _see(first, loss=loss, norm=norm)
+        _see(second, loss=loss, norm=norm)
+    assert _flat(first.state_dict()) == _flat(second.state_dict())
+
+
+def test_a_read_is_one_copy_and_changes_nothing() -> None:
+    manager = _manager()
+    _see(manager, norm=5000.0)
+    before = _flat(manager.state_dict())
+
+    with HostReads() as reads:
+        manager.read(nn.Linear(3, 1))
+
+    assert reads.total == 1
+    assert _flat(manager.state_dict()) == before
+
+
+def test_without_a_quarantine_rows_pass_and_are_not_blamed() -> None:
+    manager = _manager(quarantine=False)
+    rows = torch.arange(4)
+
+    blamed = manager.observe(rows, torch.tensor([math.nan, 1.0, 1.0, 1.0]))
+
+    assert not bool(blamed)
+    assert manager.filter(rows).weights.tolist() == [1.0] * 4
+    assert manager.read().metrics["quarantine.rows"] == 0.0
