@@ -20,9 +20,11 @@ from trainmaster_launcher.messages import (
     Message,
     Point,
     Progress,
+    StorageFailed,
     WireMetrics,
 )
 from trainmaster_launcher.plan import PROTOCOL, Plan, wire_with_steps
+from trainmaster_launcher.plan_keeper import PlanKeeper
 
 Lines = list[dict[str, Any]]
 NO_LINES: Final[Lines] = []
@@ -31,12 +33,23 @@ NO_LINES: Final[Lines] = []
 class Conversation:
     """State of the launch as the training process tells it. `urgent` asks for a report at once."""
 
-    def __init__(self, *, plan: Plan, journal: Journal, intents: Intents, urgent: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        plan_keeper: PlanKeeper,
+        journal: Journal,
+        intents: Intents,
+        urgent: Callable[[], None],
+    ) -> None:
         self.plan = plan
+        self.plan_keeper = plan_keeper
         self.where = Progress()
         self.done: Done | None = None
         self.metrics: WireMetrics = {}
         """Of the newest validation or test."""
+        self._checkpoint_trouble = ""
+        """Why the newest checkpoint could not be written, in words; empty: it was, or there was none."""
         self._journal = journal
         self._intents = intents
         self._urgent = urgent
@@ -63,6 +76,11 @@ class Conversation:
         wire = wire_with_steps(self.plan, self._intents.steps)
         return {"type": line_type, "protocol": PROTOCOL, "plan": wire}
 
+    def storage_trouble(self) -> str:
+        """What storage refuses the launch now, in words; empty: nothing."""
+        troubles = (self._checkpoint_trouble, self._journal.trouble, self.plan_keeper.trouble())
+        return "; ".join(filter(None, troubles))
+
     def answer(self, message: Message) -> Lines:
         """Handles a message; the lines to send back."""
         lines = NO_LINES
@@ -75,6 +93,9 @@ class Conversation:
                 self._point(message)
             case Checkpoint():
                 self._checkpoint(message)
+            case StorageFailed():
+                words = " ".join(message.message.split())
+                self._checkpoint_trouble = f"a checkpoint could not be written{f': {words}' if words else ''}"
             case Intend():
                 step = self._intents.record(message.directive, step=message.step)
                 lines = [{"type": "recorded", "directive": message.directive, "step": step}]
@@ -119,14 +140,8 @@ class Conversation:
             self._urgent()
 
     def _checkpoint(self, message: Checkpoint) -> None:
-        manifest = {
-            "path": message.path,
-            "step": message.step,
-            "epoch": message.epoch,
-            "sha256": message.sha256,
-            "sizeBytes": message.size_bytes,
-        }
-        self._append("checkpoint", step=message.step, epoch=message.epoch, checkpoint=manifest)
+        self._checkpoint_trouble = ""
+        self._append("checkpoint", step=message.step, epoch=message.epoch, checkpoint=message.to_wire())
 
     def _applied(self, message: Applied) -> None:
         generations = {each.id: each.generation for each in self.plan.directives}

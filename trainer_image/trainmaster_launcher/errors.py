@@ -32,3 +32,8 @@ class RetryError(LauncherError):
 
 class GoneError(RetryError):
     """The operator says that this launch is not current any more: end at once, write nothing."""
+
+
+def os_words(error: OSError) -> str:
+    """Why the system refused, without the path."""
+    return error.strerror or str(error) or type(error).__name__

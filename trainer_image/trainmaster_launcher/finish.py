@@ -31,11 +31,16 @@ def termination_message(
         "crashes": crashes,
     }
     data = b""
-    for variant in _variants(verdict, checkpoints):
+    for variant in _variants(verdict, [_without_lists(each) for each in checkpoints]):
         data = json.dumps(header | variant, separators=(",", ":")).encode()
         if len(data) <= TERMINATION_MESSAGE_BYTES:
             break
     return data
+
+
+def _without_lists(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What status takes of a checkpoint: its lists could fill the message, and no checkpoint would be left in it."""
+    return {name: value for name, value in checkpoint.items() if not isinstance(value, list | dict)}
 
 
 def _variants(verdict: Verdict, checkpoints: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from trainmaster_launcher.entries import Entry, parse_entry
+from trainmaster_launcher.errors import os_words
 from trainmaster_launcher.ledger import TRAIN_POINTS_KEPT, Ledger, news_of_earlier_launches
 from trainmaster_launcher.lines import launch_files, open_to_append, read_lines, sync_folder, write_all
 from trainmaster_launcher.log import log
@@ -34,6 +35,8 @@ class Journal:
         self._file: BinaryIO | None = None
         self._lines = 0
         self._confirmed = 0
+        self.trouble = ""
+        """What storage has against the journal now, in words; empty: nothing."""
 
     def open(self) -> None:
         """Reads what an earlier pod of this launch wrote, and what earlier launches measured. Raises nothing."""
@@ -128,8 +131,10 @@ class Journal:
                 self._file.close()
             self._file = file
             self._lines = len(lines)
+            self.trouble = ""
 
     def _break(self, error: OSError) -> None:
+        self.trouble = f"the journal cannot be written: {os_words(error)}"
         log(f"journal {self._path} cannot be written, going on in memory: {error}")
         if self._file is not None:
             self._file.close()

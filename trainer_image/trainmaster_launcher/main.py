@@ -22,10 +22,11 @@ from trainmaster_launcher.log import log
 from trainmaster_launcher.loop import Loop
 from trainmaster_launcher.messages import Progress
 from trainmaster_launcher.outcome import DISRUPTED, RETRY, Verdict
+from trainmaster_launcher.plan_keeper import PlanKeeper
 from trainmaster_launcher.reports import Header, Reporter
 from trainmaster_launcher.settings import Settings, read_settings
 from trainmaster_launcher.start import confirmed_plan
-from trainmaster_launcher.supervisor import Supervisor, keep_plan
+from trainmaster_launcher.supervisor import Supervisor
 from trainmaster_launcher.timings import Timings
 from trainmaster_launcher.trust import Trust
 
@@ -64,14 +65,17 @@ class _Launch:
         self._reporter.start()
         plan = confirmed_plan(self._settings.plan, reporter=self._reporter, loop=self._loop, timings=self._timings)
         log(f"launch {plan.launch}, plan of generation {plan.generation}: {' '.join(plan.argv())}")
-        keep_plan(plan)
+        plan_keeper = PlanKeeper(retry=self._timings.storage_retry)
+        plan_keeper.keep(plan)
         self._trust.recall(plan.root)
         self._trust.keep(plan.folder)
         journal = Journal(plan.folder)
         journal.open()
         intents = Intents(plan.folder)
         intents.open()
-        conversation = Conversation(plan=plan, journal=journal, intents=intents, urgent=self._reporter.urgent)
+        conversation = Conversation(
+            plan=plan, plan_keeper=plan_keeper, journal=journal, intents=intents, urgent=self._reporter.urgent
+        )
         self._reporter.attach(journal)
         try:
             verdict = self._train(conversation, journal=journal, lock=lock)
@@ -136,7 +140,7 @@ class _Launch:
         )
         write_termination_message(self._settings.termination_log, message)
         phase = "done" if verdict.exit_code == EXIT_OK else "stopping"
-        self._reporter.header = Header(plan=plan, where=replace(where, phase=phase))
+        self._reporter.header = replace(self._reporter.header, plan=plan, where=replace(where, phase=phase))
         return journal.last_seq
 
     def _flush(self, seq: int, *, verdict: Verdict, grace: float) -> None:

@@ -19,6 +19,11 @@ KINDS: Final = ("train", "validation", "test")
 GOOD_OUTCOMES: Final = ("Completed", "StoppedEarly")
 MAX_METRICS: Final = 64
 """The operator takes no more per point: each becomes a series."""
+MAX_APPLIED: Final = 64
+"""Directives of one checkpoint that the operator takes; the newest are kept."""
+ID_LENGTH: Final = 256
+SIGNATURE_LENGTH: Final = 64
+"""Characters that the operator takes of a directive's id and of a model's signature."""
 METRIC_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-/]{0,99}")
 LARGEST_INTEGER: Final = 2**1023
 """Beyond it an integer is no float."""
@@ -76,6 +81,32 @@ class Checkpoint:
     epoch: int
     sha256: str
     size_bytes: int
+    clean_steps: int | None = None
+    finite: bool | None = None
+    applied: tuple[str, ...] = ()
+    metrics: WireMetrics = field(default_factory=dict)
+    signature: str | None = None
+
+    def to_wire(self) -> dict[str, Any]:
+        """As reports have it; what was left out stays out."""
+        wire = {
+            "path": self.path,
+            "step": self.step,
+            "epoch": self.epoch,
+            "sha256": self.sha256,
+            "sizeBytes": self.size_bytes,
+        }
+        known = {"cleanSteps": self.clean_steps, "finite": self.finite, "signature": self.signature}
+        several = {"applied": list(self.applied), "metrics": self.metrics}
+        wire |= {name: value for name, value in known.items() if value is not None}
+        return wire | {name: value for name, value in several.items() if value}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StorageFailed:
+    """A checkpoint could not be written."""
+
+    message: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +135,7 @@ class Done:
     metrics: WireMetrics = field(default_factory=dict)
 
 
-Message = Hello | Progress | Point | Checkpoint | Intend | Applied | Done
+Message = Hello | Progress | Point | Checkpoint | StorageFailed | Intend | Applied | Done
 
 
 def parse_line(data: bytes) -> Message:
@@ -155,6 +186,11 @@ def _checkpoint(line: Mapping[str, Any]) -> Checkpoint:
         epoch=_count(line["epoch"]),
         sha256=str(line["sha256"]),
         size_bytes=_count(line["sizeBytes"]),
+        clean_steps=_optional_count(line.get("cleanSteps")),
+        finite=None if line.get("finite") is None else bool(line["finite"]),
+        applied=tuple(str(each)[:ID_LENGTH] for each in line.get("applied") or ())[-MAX_APPLIED:],
+        metrics=clean_metrics(line.get("metrics") or {}),
+        signature=None if line.get("signature") is None else str(line["signature"])[:SIGNATURE_LENGTH],
     )
 
 
@@ -214,6 +250,7 @@ _PARSERS: Final[dict[str, Callable[[Mapping[str, Any]], Message]]] = {
     "progress": _progress,
     "point": _point,
     "checkpoint": _checkpoint,
+    "storageFailed": lambda line: StorageFailed(message=str(line.get("message") or "")[:MESSAGE_LENGTH]),
     "intend": lambda line: Intend(directive=str(line["directive"]), step=_count(line["step"])),
     "applied": lambda line: Applied(directive=str(line["directive"]), step=_count(line["step"])),
     "done": _done,

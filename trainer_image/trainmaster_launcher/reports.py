@@ -40,6 +40,8 @@ MAX_ENTRIES: Final = 500
 """The operator takes no more in one report."""
 MAX_BATCH_BYTES: Final = 200_000
 """Of entries; with the header a report stays under the operator's 256 KiB."""
+STORAGE_WORDS: Final = 300
+"""Characters of what is told of storage: it becomes a sentence in status."""
 JITTER: Final = 0.2
 """Share of a pause that chance takes or gives: pods that start together must not report together for ever."""
 
@@ -50,6 +52,8 @@ class Header:
 
     plan: Plan
     where: Progress
+    storage: str = ""
+    """What storage refuses now, in words; empty: nothing."""
 
     def to_wire(self, *, last_seq: int, after_seq: int) -> dict[str, Any]:
         """The report without its entries."""
@@ -65,6 +69,8 @@ class Header:
             "totalEpochs": self.where.total_epochs,
             "lastSeq": last_seq,
             "afterSeq": after_seq,
+            # Half a character of somebody's message would have the whole report refused.
+            "storage": self.storage.encode(errors="replace").decode()[:STORAGE_WORDS] or None,
         }
         return {name: value for name, value in wire.items() if value is not None}
 

@@ -21,7 +21,7 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -34,6 +34,7 @@ WELCOME_SECONDS: Final = 30.0
 TAKEN_SECONDS: Final = 30.0
 """How long `done` waits for the launcher to have journalled the end."""
 
+_NOTHING_APPLIED: Final[tuple[str, ...]] = ()
 _NO_APPLIED: Final[Mapping[str, int]] = {}
 _NO_METRICS: Final[Mapping[str, float]] = {}
 
@@ -123,10 +124,35 @@ class Session:
         line: Line = {"type": "point", "kind": kind, "generation": generation or self.generation, "step": step}
         self._send(line | {"epoch": epoch, "metrics": numbers}, expendable=kind == "train")
 
-    def checkpoint(self, *, path: str, step: int, epoch: int, sha256: str, size_bytes: int) -> None:
-        """Announces a complete checkpoint file; `path` is relative to the storage root: `<launch>/<file>`."""
+    def checkpoint(  # noqa: PLR0913 - each is a field of the protocol's line
+        self,
+        *,
+        path: str,
+        step: int,
+        epoch: int,
+        sha256: str,
+        size_bytes: int,
+        clean_steps: int | None = None,
+        finite: bool | None = None,
+        applied: Iterable[str] = _NOTHING_APPLIED,
+        metrics: Mapping[str, float] = _NO_METRICS,
+        signature: str | None = None,
+    ) -> None:
+        """Announces a complete checkpoint file; `path` is relative to the storage root: `<launch>/<file>`.
+
+        What follows may be left out; by it the operator knows a checkpoint that it may go back to. `clean_steps`: steps
+        since the last one that was skipped or met an emergency. `finite`: whether all weights and moments are numbers.
+        `applied`: ids of the directives in effect. `metrics`: of the validation at this step. `signature`: at most 64
+        characters, the same for models whose weights fit each other.
+        """
         line: Line = {"type": "checkpoint", "path": path, "step": step, "epoch": epoch}
-        self._send(line | {"sha256": sha256, "sizeBytes": size_bytes})
+        line |= {"sha256": sha256, "sizeBytes": size_bytes, "applied": list(applied)}
+        line |= {"cleanSteps": clean_steps, "finite": finite, "signature": signature}
+        self._send(line | {"metrics": {name: _wire_number(float(value)) for name, value in metrics.items()}})
+
+    def storage_failed(self, message: str) -> None:
+        """Says that a checkpoint could not be written, and why: people see it in status until one is announced."""
+        self._send({"type": "storageFailed", "message": message})
 
     def due(self, step: int) -> list[Directive]:
         """The directives to apply before training step `step` (counted from 0), oldest first.

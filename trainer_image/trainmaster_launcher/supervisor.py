@@ -26,7 +26,7 @@ from trainmaster_launcher.outcome import (
     crash_signature,
     verdict_of_end,
 )
-from trainmaster_launcher.plan import Plan, store_plan, supersedes, with_lease
+from trainmaster_launcher.plan import Plan, supersedes, with_lease
 from trainmaster_launcher.process import Ended, TrainingProcess
 from trainmaster_launcher.reports import Header, Reporter
 from trainmaster_launcher.responses import Taken
@@ -164,16 +164,17 @@ class Supervisor:
                 plan = plan_of_reply(answer, own=self._conversation.plan)
                 if plan is not None:
                     self._take_plan(plan)
-        old, new = self._reporter.header, Header(plan=self._conversation.plan, where=self._conversation.where)
+        old, where = self._reporter.header, self._conversation.where
+        new = Header(plan=self._conversation.plan, where=where, storage=self._conversation.storage_trouble())
         self._reporter.header = new
-        if new.where.phase != old.where.phase:
+        if (new.where.phase, new.storage) != (old.where.phase, old.storage):
             self._reporter.urgent()
 
     def _take_plan(self, new: Plan) -> None:
         old = self._conversation.plan
         if supersedes(new, old):
             self._conversation.plan = new
-            keep_plan(new)
+            self._conversation.plan_keeper.keep(new)
             self._channel.broadcast(self._conversation.plan_line("plan"))
         elif new.generation == old.generation and new.restart_lease != old.restart_lease:
             self._conversation.plan = with_lease(old, new.restart_lease)
@@ -218,14 +219,6 @@ class Supervisor:
         self._journal.append(entry, durable=True)
         self._reporter.urgent()
         return self._journal.last_seq
-
-
-def keep_plan(plan: Plan) -> None:
-    """Keeps a plan beside the checkpoints; a launcher that starts while the operator is away finds it there."""
-    try:
-        store_plan(plan.folder, plan)
-    except OSError as error:
-        log(f"plan of generation {plan.generation} cannot be kept: {error}")
 
 
 def python_path(environment: Mapping[str, str]) -> dict[str, str]:

@@ -26,6 +26,8 @@ TERMINATION_MESSAGE_BYTES: Final = 4096
 
 MAX_COUNT: Final = 2**53
 """Largest step, sequence number or size: what every JSON parser reads exactly."""
+MAX_APPLIED: Final = 64
+"""Directives that a checkpoint may list: more than the budget of corrections ever gives."""
 MAX_PATH: Final = 512
 """Characters of a checkpoint's path: it stands in status."""
 
@@ -58,6 +60,26 @@ class CheckpointManifest(OpenModel):
     epoch: int = Field(ge=0, le=MAX_COUNT, description="Epoch in which it was taken.")
     sha256: str = Field(max_length=64, description="SHA-256 of the file, in hexadecimal digits.")
     size_bytes: int = Field(ge=0, le=MAX_COUNT, description="Size of the file.")
+    clean_steps: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_COUNT,
+        description="Steps since the last one that was skipped or met an emergency; absent: nobody counted.",
+    )
+    finite: bool | None = Field(
+        default=None, description="Whether all weights and moments in it are numbers; absent: nobody looked."
+    )
+
+
+class ReportedCheckpoint(CheckpointManifest):
+    """A checkpoint as a trainer tells of it: with what a decision may ask for, and status has no room for."""
+
+    applied: tuple[Annotated[str, Field(max_length=256)], ...] = Field(default=(), max_length=MAX_APPLIED)
+    """Directives in effect in it."""
+    metrics: dict[MetricName, WireFloat] = Field(default_factory=dict, max_length=MAX_METRICS)
+    """Of the validation at its step; empty in the middle of an epoch."""
+    signature: str | None = Field(default=None, max_length=64)
+    """Hash of names and shapes of the model's parameters: one of another signature cannot be continued from."""
 
 
 class Crash(OpenModel):
@@ -100,7 +122,7 @@ class Entry(OpenModel):
     metrics: dict[MetricName, WireFloat] = Field(default_factory=dict, max_length=MAX_METRICS)
     start: int | None = None
     directive: str | None = None
-    checkpoint: CheckpointManifest | None = None
+    checkpoint: ReportedCheckpoint | None = None
     crash: Crash | None = None
     verdict: Verdict | None = None
 
@@ -124,6 +146,8 @@ class Report(OpenModel):
     of them and answers with what it has, and the launcher sends the rest again."""
     trusts: str | None = Field(default=None, max_length=64)
     """`digest_of` the authorities that the last reply brought: an operator that has others says which."""
+    storage: str = ""
+    """What storage refuses the launch now, in words; empty: nothing. An older launcher never says."""
     entries: tuple[Entry, ...] = Field(default=(), max_length=MAX_ENTRIES)
 
 

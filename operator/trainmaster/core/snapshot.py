@@ -94,6 +94,8 @@ class TrainerState:
     phase: str
     heard_at: datetime | None = None
     """When its last report came; None: this process has had none of it."""
+    storage: str = ""
+    """What storage refuses it, in its words; empty: nothing."""
     step: int = 0
     epoch: int = 0
     total_steps: int | None = None

@@ -163,6 +163,7 @@ class ReportDesk:
             generation=report.generation,
             phase=report.phase,
             heard_at=current.seen if current else None,
+            storage=report.storage,
             step=report.step,
             epoch=report.epoch,
             total_steps=report.total_steps,
@@ -192,8 +193,9 @@ class ReportDesk:
 
 
 def is_quiet(report: Report, before: Report) -> bool:
-    """Whether a report only goes on as the one before did: same launch, plan and phase, finite points, no events."""
-    if (report.launch, report.generation, report.phase) != (before.launch, before.generation, before.phase):
+    """Whether a report only goes on as the one before did: same state but for the step, finite points, no events."""
+    then, now = ((each.launch, each.generation, each.phase, each.storage) for each in (before, report))
+    if then != now:
         return False
     return all(
         entry.type == EntryType.POINT and all(map(math.isfinite, entry.metrics.values())) for entry in report.entries

@@ -42,8 +42,10 @@ def test_the_journal_goes_on_in_memory_and_is_complete_when_there_is_room_again(
         journal.append(point(step, "train"), durable=False)
     assert [entry.step for entry in journal.after(0, limit=10)] == [1, 2, 3]
     assert [entry.step for entry in read_journal(folder / "journal.jsonl")[0]] == [1]
+    assert journal.trouble == f"the journal cannot be written: {os.strerror(errno.EFBIG)}"
     fill_up(resource.RLIM_INFINITY)
     journal.append(point(4, "validation"), durable=True)
+    assert journal.trouble == ""
     assert [(entry.seq, entry.step) for entry in read_journal(folder / "journal.jsonl")[0]] == [
         (1, 1),
         (2, 2),

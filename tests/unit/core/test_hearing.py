@@ -11,6 +11,7 @@ from trainmaster.api.conditions import DecisionKind, Phase, Reason
 from trainmaster.api.trainingrun import TrainingRunStatus
 from trainmaster.core.run.changes import QUIET_WRITE_SECONDS, write_due
 from trainmaster.core.run.hearing import SILENT_SECONDS
+from trainmaster.core.run.words import WORDS_MAX
 from trainmaster.core.snapshot import TrainerState
 
 RUNNING = status_of(running_time=T0, start_time=T0)
@@ -68,6 +69,22 @@ def test_an_operator_that_has_just_begun_does_not_say_that_a_launch_was_never_he
     heard = seen(RUNNING, now=at(60), trainer=trainer_of(heard_at=at(60)))
 
     assert said(seen(heard, now=at(9000), trainer=recalled)) == "training"
+
+
+def test_one_whose_storage_refuses_says_what_and_trains_on() -> None:
+    full = trainer_of(heard_at=T0, storage="a checkpoint could not be written:\nNo space left on device")
+    status = seen(RUNNING, trainer=full)
+    words = "training, but storage fails: a checkpoint could not be written: No space left on device"
+    assert said(status) == words
+    assert seen(status, now=at(10), trainer=full) == status, "nothing is written while nothing changes"
+
+    assert said(seen(status, now=at(10), trainer=None)) == words, "nobody knows better yet"
+    assert said(seen(status, now=at(10), trainer=trainer_of(heard_at=at(10)))) == "training"
+    assert said(seen(status, now=at(SILENT_SECONDS), trainer=full)).startswith("no report since the last one")
+
+
+def test_words_of_storage_are_cut_for_status() -> None:
+    assert len(said(seen(RUNNING, trainer=trainer_of(heard_at=T0, storage="x" * 10_000)))) == WORDS_MAX
 
 
 def test_reports_of_an_earlier_launch_are_none_of_this_one() -> None:

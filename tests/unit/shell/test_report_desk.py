@@ -276,8 +276,21 @@ class TestNews:
     def test_another_phase_is_news(self) -> None:
         assert self.news({}, {"phase": "validating"}, {"phase": "validating"}) == [True, True, False]
 
+    def test_storage_that_refuses_and_takes_again_is_news(self) -> None:
+        full = {"storage": "No space left on device"}
+        assert self.news({}, full, full, {}) == [True, True, False, True]
+
     def test_another_plan_is_news(self) -> None:
         assert self.news({}, {"generation": 2}) == [True, True]
+
+
+def test_what_storage_refuses_is_known_as_long_as_reports_say_so() -> None:
+    bench = Bench()
+    bench.take(storage="No space left on device")
+    assert bench.state is not None
+    assert bench.state.storage == "No space left on device"
+    bench.take()
+    assert bench.state.storage == ""
 
 
 def test_a_forgotten_run_has_no_state_but_what_its_series_tells() -> None:

@@ -10,6 +10,7 @@ from typing import Final
 
 from trainmaster.api.conditions import READY, Reason
 from trainmaster.api.trainingrun import TrainingRunStatus
+from trainmaster.core.run.words import cut
 from trainmaster.core.snapshot import TrainerState
 
 SILENT_SECONDS: Final = 45
@@ -30,7 +31,7 @@ def heard_words(trainer: TrainerState | None, status: TrainingRunStatus, now: da
             return said
     due = silent_at(trainer, status)
     if due is None or now < due:
-        return TRAINING if heard is not None else UNHEARD
+        return UNHEARD if heard is None else _trained_words(heard)
     since = (due - timedelta(seconds=SILENT_SECONDS)).strftime("%Y-%m-%dT%H:%M:%SZ")
     if heard is not None:
         return f"no report since the last one, of {since}: {_HINT}"
@@ -42,6 +43,12 @@ def silent_at(trainer: TrainerState | None, status: TrainingRunStatus) -> dateti
     heard = _of_this_launch(trainer, status)
     since = status.running_time if heard is None else heard.heard_at
     return None if since is None else since + timedelta(seconds=SILENT_SECONDS)
+
+
+def _trained_words(heard: TrainerState) -> str:
+    """What is said of a launch that is heard: trouble with storage stops no training, but what a crash would lose."""
+    words = " ".join(heard.storage.split())
+    return cut(f"{TRAINING}, but storage fails: {words}") if words else TRAINING
 
 
 def _of_this_launch(trainer: TrainerState | None, status: TrainingRunStatus) -> TrainerState | None:
