@@ -140,7 +140,7 @@ def _reports(snapshot: Snapshot, trainer: TrainerState, status: TrainingRunStatu
         "metrics": _metrics(snapshot, status),
     }
     if trainer.checkpoint is not None and not _is_known(trainer.checkpoint, status):
-        update["checkpoint"] = CheckpointStatus.model_validate(trainer.checkpoint.model_dump())
+        update["checkpoint"] = _checkpoint_status(trainer.checkpoint)
     status = status.model_copy(update=update)
     return _applied(trainer, status)
 
@@ -157,8 +157,13 @@ def _last_word(message: TerminationMessage, status: TrainingRunStatus) -> Traini
     # In the order in which they were written: training may have gone back.
     saved = message.checkpoints[-1] if message.checkpoints else None
     if saved is not None and not _is_known(saved, status):
-        update["checkpoint"] = CheckpointStatus.model_validate(saved.model_dump())
+        update["checkpoint"] = _checkpoint_status(saved)
     return status.model_copy(update=update)
+
+
+def _checkpoint_status(checkpoint: CheckpointManifest) -> CheckpointStatus:
+    """What status has room for; the series keeps the rest."""
+    return CheckpointStatus.model_validate(checkpoint.model_dump(include=set(CheckpointStatus.model_fields)))
 
 
 def _is_known(checkpoint: CheckpointManifest, status: TrainingRunStatus) -> bool:
