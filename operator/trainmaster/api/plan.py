@@ -1,8 +1,8 @@
 """The plan: everything a launcher and a training process need to know to train one attempt.
 
 The plan at creation is in the Job's environment; newer ones (higher `generation`) come in replies to reports and are
-kept beside the checkpoints. Nothing in it changes the trained function but `generation`, `hyperparameters`, `workload`,
-`command` and `data`.
+kept beside the checkpoints. Nothing in it changes the trained function but `generation`, `hyperparameters`,
+`parameter_schedules`, `workload`, `command` and `data`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pydantic import Field
 
 from trainmaster.api.base import OpenModel
 from trainmaster.api.hyperparameters import Scalar
+from trainmaster.api.parameter_schedules import ParameterSchedule
 
 PROTOCOL = 1
 """Version of plan and report protocol; an operator speaks this one and the one before."""
@@ -68,6 +69,8 @@ class Plan(OpenModel):
     """The training process to start; empty for workloads of the trainer image."""
     hyperparameters: dict[str, Scalar]
     """Values at the rerun's start; `directives` change them from a step on."""
+    parameter_schedules: tuple[ParameterSchedule, ...] = ()
+    """How hyperparameters move over the training, besides the learning rate's `lr_scheduler`."""
     directives: tuple[Directive, ...] = ()
     """All directives of this rerun, oldest first. Each is applied once per pass over its step: a process that starts
     again from an older checkpoint applies it again, at the same step."""

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
 Severity = Literal["error", "warning"]
 ERROR: Final = "error"
 WARNING: Final = "warning"
@@ -65,6 +68,19 @@ def show(value: object) -> str:
 def errors(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     """Those problems that make a manifest unusable."""
     return tuple(problem for problem in problems if problem.is_error)
+
+
+def refusal(problems: Iterable[Problem]) -> ValidationError:
+    """The error that a spec with these problems raises where a plan is made of it; at least one problem."""
+    details = [
+        InitErrorDetails(
+            type=PydanticCustomError("refused", "{problem}", {"problem": str(problem)}),
+            loc=(problem.path,),
+            input=problem.value,
+        )
+        for problem in problems
+    ]
+    return ValidationError.from_exception_data("spec", details)
 
 
 def field_path(location: Location) -> str:

@@ -1,7 +1,7 @@
 """What a TrainingRun's spec must look like: judged offline, all problems at once.
 
 1. The shape, by the pydantic models in strict mode: what the API server refuses is refused here (`cpu: "4"`).
-2. The hyperparameters, by the workload's catalogue, which no CRD can say.
+2. The hyperparameters, their presets and schedules, by the workload's catalogue, which no CRD can say.
 3. What fields demand of each other: the intent of the CEL rules in `cel`, and a few that CEL cannot know.
 
 A name that exists in the design, but has no code in this version, is said to be so; it is never called a misspelling.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -28,12 +29,15 @@ from trainmaster.api.cel import (
     REFUSES_IMAGE,
     RESERVED_ENV,
 )
-from trainmaster.api.hyperparameters import ALIASES, CATALOGUE, PLANNED
+from trainmaster.api.hyperparameters import ALIASES, CATALOGUE, PLANNED, effective
 from trainmaster.api.labels import ENV_PREFIX
+from trainmaster.api.parameter_schedules import ParameterSchedule
+from trainmaster.api.presets import over_presets, preset_problems, preset_values
 from trainmaster.api.problems import WARNING, Location, Problem, field_path
+from trainmaster.api.schedule_rules import schedule_problems
 from trainmaster.api.structural import Schema, structural_schema
 from trainmaster.api.synthetic import is_synthetic, judge_synthetic
-from trainmaster.api.trainingrun import PLANNED_FIELDS, SOURCE_PATTERN, TrainingRunSpec
+from trainmaster.api.trainingrun import PLANNED_FIELDS, PRESET_PATTERN, SOURCE_PATTERN, TrainingRunSpec
 from trainmaster.api.wording import explain, fold, nearest
 
 UNKNOWN_FIELD: Final = "unknown field"
@@ -56,7 +60,12 @@ _HYPERPARAMETERS: Final = ("spec", "hyperparameters")
 def judge_spec(given: Mapping[str, Any]) -> tuple[Problem, ...]:
     """Every problem of a spec as its author wrote it (JSON data, camelCase), in no particular order."""
     known = without_nulls(dict(given), spec_schema())
-    problems = (*_shape_problems(known), *_hyperparameter_problems(known), *_cross_field_problems(known))
+    problems = (
+        *_shape_problems(known),
+        *_hyperparameter_problems(known),
+        *_schedule_problems(known),
+        *_cross_field_problems(known),
+    )
     guessed = {problem.path.rsplit(".", 1)[0] + "." + _guess(problem) for problem in problems if _guess(problem)}
     # A misspelt required field is one mistake, not two.
     return tuple(problem for problem in problems if problem.value is not None or problem.path not in guessed)
@@ -161,11 +170,18 @@ def _hyperparameter_problems(spec: dict[str, Any]) -> Iterator[Problem]:
     workload = spec.get("workload")
     if not isinstance(workload, str) or workload not in CATALOGUE:
         return
+    presets = _named_presets(spec)
+    yield from preset_problems(workload, presets)
     try:
-        CATALOGUE[workload].model_validate(scalars)
+        effective(workload, over_presets(workload, presets=presets, given=scalars))
     except ValidationError as error:
+        origins = {name: origin for name, (_, origin) in preset_values(workload, presets).items()}
         for detail in error.errors(include_url=False):
-            yield _bad_hyperparameter(workload, scalars=scalars, detail=detail)
+            problem = _bad_hyperparameter(workload, scalars=scalars, detail=detail)
+            origin = origins.get(problem.path.rsplit(".", 1)[-1])
+            if origin is not None and problem.path.rsplit(".", 1)[-1] not in scalars:
+                problem = replace(problem, hint=f"the value is that of spec.presets.{origin.part}: {origin.preset}")
+            yield problem
 
 
 def _bad_hyperparameter(workload: str, *, scalars: dict[str, Any], detail: ErrorDetails) -> Problem:
@@ -183,6 +199,30 @@ def _bad_hyperparameter(workload: str, *, scalars: dict[str, Any], detail: Error
     near = nearest(name, {*CATALOGUE[workload].model_fields, *aliases})
     hint = f'did you mean "{near}"?' if near else "docs/reference/hyperparameters.md lists them"
     return Problem(path=path, value=detail["input"], message=UNKNOWN_HYPERPARAMETER, hint=hint, about_name=True)
+
+
+def _named_presets(spec: dict[str, Any]) -> dict[str, str]:
+    given = spec.get("presets")
+    names = given.items() if isinstance(given, dict) else ()
+    return {part: name for part, name in names if isinstance(name, str) and re.match(PRESET_PATTERN, name)}
+
+
+def _schedule_problems(spec: dict[str, Any]) -> Iterator[Problem]:
+    """What entries demand of each other and of the hyperparameters; their form is judged with all others'."""
+    workload, given, hyperparameters = spec.get("workload"), spec.get("parameterSchedules"), spec.get("hyperparameters")
+    if not isinstance(workload, str) or workload not in CATALOGUE or not isinstance(given, list):
+        return
+    try:
+        schedules = [ParameterSchedule.model_validate_json(json.dumps(entry), strict=True) for entry in given]
+    except ValidationError:
+        return
+    values = dict(hyperparameters) if isinstance(hyperparameters, dict) else {}
+    values = over_presets(workload, presets=_named_presets(spec), given=values)
+    try:
+        values = effective(workload, values)
+    except ValidationError:
+        values = {}
+    yield from schedule_problems(workload, schedules=schedules, hyperparameters=values)
 
 
 def _cross_field_problems(spec: dict[str, Any]) -> Iterator[Problem]:

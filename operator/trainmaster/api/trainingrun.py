@@ -17,6 +17,7 @@ from trainmaster.api.base import ApiModel, OpenModel, Time
 from trainmaster.api.conditions import Condition
 from trainmaster.api.hyperparameters import Scalar
 from trainmaster.api.objects import ObjectMeta
+from trainmaster.api.parameter_schedules import MAX_SCHEDULES, ParameterSchedule
 from trainmaster.api.protocol import CheckpointManifest
 from trainmaster.api.runrecord import RunRecordSpec
 
@@ -29,10 +30,22 @@ IMAGE_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"
 MEMORY_PATTERN: Final = r"^[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)?$"
 RESOURCE_PATTERN: Final = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 NAME_PATTERN: Final = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
+PRESET_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 HANG_FLOOR: Final = 60
 """Seconds below which no hang limit goes: a slow disk or a busy machine looks the same for a minute."""
 
-TRAINING_FIELDS: Final = ("workload", "image", "command", "hyperparameters", "data", "resources", "storage", "env")
+TRAINING_FIELDS: Final = (
+    "workload",
+    "image",
+    "command",
+    "presets",
+    "hyperparameters",
+    "parameterSchedules",
+    "data",
+    "resources",
+    "storage",
+    "env",
+)
 """Fields that define what is trained: immutable once something was, unless the same update changes `rerun`."""
 
 IMMUTABLE_MESSAGE: Final = (
@@ -42,14 +55,12 @@ IMMUTABLE_MESSAGE: Final = (
 
 PLANNED_FIELDS: Final = frozenset(
     {
-        "spec.presets",
         "spec.resources.nodes",
         "spec.storage.everySeconds",
         "spec.volumes",
         "spec.podLabels",
         "spec.affinity",
         "spec.tracking",
-        "spec.parameterSchedules",
         "spec.earlyStopping",
         "spec.recovery.budgets.windowSeconds",
         "spec.recovery.rules",
@@ -72,6 +83,27 @@ class EnvVar(ApiModel):
         description="Name; names that start with TRAINMASTER_ are the launcher's own and refused.",
     )
     value: str = Field("", max_length=4096, description="Value, as it is: nothing in it is expanded.")
+
+
+class PresetsSpec(ApiModel):
+    """Hyperparameters by the name of a purpose."""
+
+    model: str | None = Field(
+        None,
+        max_length=63,
+        pattern=PRESET_PATTERN,
+        description="Preset of the model's hyperparameters; `_` and `-` are the same. Absent: the defaults.",
+    )
+    trainer: str | None = Field(
+        None,
+        max_length=63,
+        pattern=PRESET_PATTERN,
+        description="Preset of the trainer's hyperparameters; `_` and `-` are the same. Absent: the defaults.",
+    )
+
+    def named(self) -> dict[str, str]:
+        """The presets that are named, by part."""
+        return {part: name for part, name in (("model", self.model), ("trainer", self.trainer)) if name is not None}
 
 
 class DataSpec(ApiModel):
@@ -246,8 +278,19 @@ class TrainingRunSpec(ApiModel):
     hyperparameters: dict[str, Scalar] = Field(
         default_factory=dict,
         max_length=200,
-        description="Numbers, strings or booleans, by name; the rest take the workload's defaults "
+        description="Numbers, strings or booleans, by name; the rest are the presets', or the workload's defaults "
         "(docs/reference/hyperparameters.md).",
+    )
+    presets: PresetsSpec | None = Field(
+        None,
+        description="Presets, by name; `hyperparameters` stands over them (docs/reference/hyperparameters.md).",
+    )
+    parameter_schedules: tuple[ParameterSchedule, ...] | None = Field(
+        None,
+        max_length=MAX_SCHEDULES,
+        description="How hyperparameters move over the training. Absent: only the learning rate does, by "
+        "`lr_scheduler`.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     data: DataSpec | None = Field(None, description="Training data; required by `market-classifier`.")
     resources: ResourcesSpec = Field(default_factory=ResourcesSpec, description="What the training process may use.")

@@ -8,12 +8,14 @@ from typing import Any, Final
 
 from pydantic_core import ErrorDetails
 
+from trainmaster.api.parameter_schedules import NUMBER_PATTERN
 from trainmaster.api.trainingrun import (
     CLAIM_PATTERN,
     FILE_PATTERN,
     IMAGE_PATTERN,
     MEMORY_PATTERN,
     NAME_PATTERN,
+    PRESET_PATTERN,
     RESOURCE_PATTERN,
     SOURCE_PATTERN,
 )
@@ -35,6 +37,8 @@ _PATTERNS: Final = {
     MEMORY_PATTERN: ("must be a number of bytes with a unit", "for example 16Gi or 512Mi"),
     RESOURCE_PATTERN: ("must be the name of a resource, with its domain", "for example nvidia.com/gpu"),
     NAME_PATTERN: ("must be the name of an object", "lower case letters, digits, `-` and `.`"),
+    PRESET_PATTERN: ("must be the name of a preset", "letters, digits, `-` and `_`"),
+    NUMBER_PATTERN: ("must be a number of 0 or more, in quotes", 'for example "0.001" or "5e-5"'),
     r"^[A-Za-z_][A-Za-z0-9_]*$": (
         "must be the name of an environment variable",
         "letters, digits and `_`, not starting with a digit",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from trainmaster.api.hyperparameters import Scalar, effective
+from trainmaster.api.hyperparameters import Scalar
 from trainmaster.api.plan import Directive, HangLimits, Plan, StoragePlan
+from trainmaster.api.presets import resolved
+from trainmaster.api.problems import errors, refusal
+from trainmaster.api.schedule_rules import schedule_problems
 from trainmaster.api.trainingrun import PlannedDirective, PlanStatus, TrainingRun, TrainingRunStatus, spec_hash
 
 RESTART_LEASE = 3
@@ -12,8 +15,14 @@ operator is away, few enough that a crash loop stops."""
 
 
 def first_plan(run: TrainingRun, *, generation: int) -> PlanStatus:
-    """The first plan of a rerun. Raises pydantic's ValidationError on hyperparameters that do not fit."""
-    values = effective(run.spec.workload, dict(run.spec.hyperparameters))
+    """The first plan of a rerun.
+
+    Raises pydantic's ValidationError on hyperparameters, presets and schedules that do not fit.
+    """
+    values = _hyperparameters(run)
+    found = schedule_problems(run.spec.workload, schedules=run.spec.parameter_schedules or (), hyperparameters=values)
+    if problems := errors(found):
+        raise refusal(problems)
     return PlanStatus(
         generation=generation,
         base_generation=generation,
@@ -58,7 +67,8 @@ def build_plan(run: TrainingRun, status: TrainingRunStatus) -> Plan:
         base_generation=status.plan.base_generation,
         workload=spec.workload,
         command=spec.command,
-        hyperparameters=status.plan.base_hyperparameters or effective(spec.workload, dict(spec.hyperparameters)),
+        hyperparameters=status.plan.base_hyperparameters or _hyperparameters(run),
+        parameter_schedules=spec.parameter_schedules or (),
         directives=tuple(_directive(d) for d in status.plan.directives),
         data_source=spec.data.source if spec.data else None,
         feature_store_days=spec.data.feature_store_days if spec.data else None,
@@ -81,6 +91,11 @@ def build_plan(run: TrainingRun, status: TrainingRunStatus) -> Plan:
         ),
         termination_grace_seconds=spec.termination_grace_period_seconds,
     )
+
+
+def _hyperparameters(run: TrainingRun) -> dict[str, Scalar]:
+    presets = {} if run.spec.presets is None else run.spec.presets.named()
+    return resolved(run.spec.workload, presets=presets, given=run.spec.hyperparameters)
 
 
 def _restart_lease(run: TrainingRun, status: TrainingRunStatus) -> int:

@@ -91,8 +91,8 @@ def test_every_field_is_described_in_one_line(kind: str) -> None:
             assert "\n" not in node["description"], path
 
 
-NAMELESS_ITEMS = frozenset({".spec.tolerations"})
-"""Lists that Kubernetes itself replaces whole: no field of an item is always there to name it."""
+NAMELESS_ITEMS = frozenset({".spec.tolerations", ".spec.parameterSchedules"})
+"""Lists that are replaced whole: no field of an item, always there, would name it."""
 
 
 @pytest.mark.parametrize("kind", CRDS)

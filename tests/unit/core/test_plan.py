@@ -46,6 +46,39 @@ def test_a_first_plan_refuses_what_does_not_fit() -> None:
         first_plan(run_of(hyperparameters={"learning_rate": -1}), generation=1)
 
 
+def test_presets_stand_between_defaults_and_the_manifests_values_and_are_frozen() -> None:
+    run = run_of(presets={"model": "development", "trainer": "production_small"}, hyperparameters={"epochs": 2})
+
+    planned = first_plan(run, generation=1)
+
+    values = planned.base_hyperparameters
+    assert (values["hidden_size"], values["learning_rate"], values["epochs"]) == (16, 0.001, 2)
+    older = planned.model_copy(update={"base_hyperparameters": {**values, "hidden_size": 20}})
+    assert build_plan(run, status_of(plan=older)).hyperparameters["hidden_size"] == 20
+
+
+def test_a_preset_that_does_not_exist_makes_no_plan() -> None:
+    with pytest.raises(ValidationError, match='did you mean "development"'):
+        first_plan(run_of(presets={"model": "developement"}), generation=1)
+
+
+def test_schedules_reach_the_trainer() -> None:
+    entry = {"parameter": "dropout", "strategy": "linear", "to": "0.1", "end": 2}
+    run = run_of(parameter_schedules=[entry])
+
+    assert first_plan(run, generation=1).base_hyperparameters["dropout"] == 0.4
+    assert [one.to_wire() for one in build_plan(run, status_of()).parameter_schedules] == [
+        {**entry, "unit": "epochs", "start": 0}
+    ]
+
+
+def test_schedules_that_do_not_fit_make_no_plan() -> None:
+    run = run_of(parameter_schedules=[{"parameter": "learning_rate", "strategy": "linear", "to": "0.1"}])
+
+    with pytest.raises(ValidationError, match=r"parameterSchedules\[0\].parameter: has two owners"):
+        first_plan(run, generation=1)
+
+
 def test_there_is_no_plan_before_a_launch_was_recorded() -> None:
     with pytest.raises(ValueError, match="default/market has no plan yet"):
         build_plan(RUN, status_of(plan=None))
