@@ -1,4 +1,4 @@
-"""Where training data lies: `package://DISTRIBUTION/PATH` and `pvc://CLAIM/PATH` become bytes and a name for messages.
+"""Where training data lies: `package://DISTRIBUTION/PATH` and `pvc://CLAIM/PATH` become a file and a name for messages.
 
 Nothing of a distribution is imported: its list of files is read from its metadata.
 """
@@ -7,24 +7,41 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, Final
 
 from trainmaster_trainer.errors import DataError
+
+HASH_BLOCK: Final = 1 << 20
+"""Bytes that are hashed at once."""
+HEAD: Final = 4096
+"""Bytes at the beginning of a file that tell whether there is anything in it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceFile:
-    """The bytes of one data file, with the name that messages show."""
+    """One data file, with the name that messages show. It is read as a stream: it may be larger than the memory."""
 
     name: str
-    content: bytes
+    path: Path | None = None
+    content: bytes = b""
+    """The bytes of a file that lies nowhere; not looked at where there is a path."""
+
+    def open(self) -> BinaryIO:
+        """The bytes from the beginning."""
+        return io.BytesIO(self.content) if self.path is None else self.path.open("rb")
 
     @property
     def sha256(self) -> str:
-        """What tells whether the data is still the same after a restart."""
-        return hashlib.sha256(self.content).hexdigest()
+        """What tells whether the data is still the same after a restart; reads the whole file."""
+        with self.open() as stream:
+            digest = hashlib.sha256()
+            while block := stream.read(HASH_BLOCK):
+                digest.update(block)
+        return digest.hexdigest()
 
 
 def read_source(source: str, *, volumes: Mapping[str, str]) -> SourceFile:
@@ -34,7 +51,8 @@ def read_source(source: str, *, volumes: Mapping[str, str]) -> SourceFile:
     """
     path = _locate(source, volumes=volumes)
     try:
-        content = path.read_bytes()
+        with path.open("rb") as stream:
+            head = stream.read(HEAD)
     except FileNotFoundError:
         message = f"{source}: there is no file {path}; correct spec.data.source or put the file there"
         raise DataError(message) from None
@@ -44,10 +62,10 @@ def read_source(source: str, *, volumes: Mapping[str, str]) -> SourceFile:
     except OSError as error:
         message = f"{source}: {path} cannot be read: {error.strerror}; the trainer's user needs to read it"
         raise DataError(message) from None
-    if not content.strip():
+    if not head.strip():
         message = f"{source}: {path} is empty; it needs a header and one line per bar"
         raise DataError(message)
-    return SourceFile(name=source, content=content)
+    return SourceFile(name=source, path=path)
 
 
 def _locate(source: str, *, volumes: Mapping[str, str]) -> Path:

@@ -1,6 +1,7 @@
 import importlib.metadata
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -22,7 +23,7 @@ def test_a_file_of_an_installed_distribution_is_read(tmp_path: Path, monkeypatch
 
     file = read_source("package://bars-for-tests/bars_for_tests/x.csv", volumes={})
 
-    assert file.content == b"Time\n"
+    assert file.open().read() == b"Time\n"
     assert "bars_for_tests" not in sys.modules
 
 
@@ -33,7 +34,7 @@ def test_a_file_of_a_claim_is_read(tmp_path: Path) -> None:
     file = read_source("pvc://data/fx/x.csv", volumes={"data": str(tmp_path)})
 
     assert file.name == "pvc://data/fx/x.csv"
-    assert file.content == b"Time\n"
+    assert file.open().read() == b"Time\n"
     assert file.sha256 != read_source(f"package://numpy/{_numpy_metadata()}", volumes={}).sha256
 
 
@@ -73,10 +74,10 @@ def test_a_source_that_cannot_be_read_is_refused_by_name(tmp_path: Path, source:
 
 
 def test_a_file_that_the_disk_does_not_give_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(path: Path) -> bytes:
+    def broken(path: Path, mode: str) -> BinaryIO:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", broken)
+    monkeypatch.setattr(Path, "open", broken)
 
     with pytest.raises(DataError, match="cannot be read: Permission denied; the trainer's user needs to read it"):
         read_source("pvc://data/x.csv", volumes={"data": str(tmp_path)})

@@ -30,12 +30,12 @@ def _with(line: int, text: str) -> list[str]:
 
 
 BAD = [
-    pytest.param([], HEADER, "there is a header, but no bar below it", id="header only"),
-    pytest.param(["", "  ", ",,,,,"], HEADER, "there is a header, but no bar below it", id="blank lines only"),
+    pytest.param([], HEADER, "there is a header, but no row below it", id="header only"),
+    pytest.param(["", "  ", ",,,,,"], HEADER, "there is a header, but no row below it", id="blank lines only"),
     pytest.param(
         ["2020-01-01,10,12,9,11"],
         "Time,Open,High,Low,Close",
-        "column volume is missing (line 1 has: Time",
+        "column volume is missing (the file has: Time",
         id="no volume",
     ),
     pytest.param(
@@ -50,7 +50,7 @@ BAD = [
     pytest.param(
         ["2020-01-01,1,1"],
         "Time,Open,Close",
-        "column high, low, volume is missing (line 1 has: Time, Open, Close)",
+        "column high, low, volume is missing (the file has: Time, Open, Close)",
         id="several columns missing",
     ),
     pytest.param(GOOD, "When,Open,High,Low,Close,Volume", "column time is missing", id="no column of times"),
@@ -111,19 +111,19 @@ BAD = [
     pytest.param(
         _with(4, "2020-01-01 01:00,12,14,11,13,7"),
         HEADER,
-        "line 4, column Time: '2020-01-01 01:00' is the time of line 3 again",
+        "line 4, column Time: '2020-01-01 01:00:00' is the time of line 3 again",
         id="a time twice",
     ),
     pytest.param(
         _with(4, "2020-01-01 09:00,12,14,11,13,7"),
         HEADER,
-        "line 5, column Time: '2020-01-01 03:00' comes after '2020-01-01 09:00' (line 4)",
+        "line 5, column Time: '2020-01-01 03:00:00' comes after '2020-01-01 09:00:00' (line 4)",
         id="a time out of order",
     ),
     pytest.param(
         _with(4, "yesterday,12,14,11,13,7"), HEADER, "line 4, column Time: 'yesterday' is no time", id="text for a time"
     ),
-    pytest.param(_with(4, ",12,14,11,13,7"), HEADER, "line 4, column Time: '' is no time", id="empty time"),
+    pytest.param(_with(4, ",12,14,11,13,7"), HEADER, "line 4, column Time: the empty cell is no time", id="empty time"),
     pytest.param(
         ["03/04/2020,1,2,1,1,1", "03/05/2020,1,2,1,1,1"],
         HEADER,
@@ -195,13 +195,15 @@ def test_a_newest_first_file_is_turned_round_aloud(caplog: pytest.LogCaptureFixt
     assert bars.close.tolist() == [11, 12, 13, 14]
     assert bars.volume.tolist() == [5, 6, 7, 8]
     assert (np.diff(bars.time) > np.timedelta64(0)).all()
-    assert "the newest bar comes first" in caplog.text
+    assert "the newest row comes first" in caplog.text
 
 
 def test_one_bar_out_of_order_in_a_newest_first_file_is_named() -> None:
     lines = [GOOD[3], GOOD[2], GOOD[0], GOOD[1]]
 
-    with pytest.raises(DataError, match=r"line 5, column Time: '2020-01-01 01:00' comes after '2020-01-01 00:00'"):
+    with pytest.raises(
+        DataError, match=r"line 5, column Time: '2020-01-01 01:00:00' comes after '2020-01-01 00:00:00'"
+    ):
         _read(lines)
 
 

@@ -13,6 +13,7 @@ from trainmaster_trainer.market.bars import Bars, read_bars
 from trainmaster_trainer.market.dataset import Dataset
 from trainmaster_trainer.market.features import compute_features
 from trainmaster_trainer.market.labels import compute_all_labels
+from trainmaster_trainer.market.tables import is_table, read_table
 from trainmaster_trainer.sources import read_source
 from trainmaster_trainer.synthetic.ceiling import Truth
 from trainmaster_trainer.synthetic.coinflip import CoinTruth, coin_flip
@@ -32,6 +33,8 @@ def load_dataset(source: str, *, volumes: Mapping[str, str], horizon: int, dead_
     """
     if not is_synthetic(source):
         file = read_source(source, volumes=volumes)
+        if is_table(file):
+            return read_table(file, horizon=horizon)
         return dataset_of_bars(read_bars(file), fingerprint=file.sha256, horizon=horizon, dead_zone=dead_zone)
     try:
         wanted = read_synthetic(source)
