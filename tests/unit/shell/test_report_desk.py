@@ -10,7 +10,7 @@ import pytest
 from tests.support.runs import PLAN, T0, UID, Field, run_of, status_of
 from trainmaster.adapters.series.memory import MemorySeriesStore
 from trainmaster.api.plan import Plan
-from trainmaster.api.protocol import CheckpointManifest, Crash, Entry, EntryType, Report, Verdict
+from trainmaster.api.protocol import Crash, Entry, EntryType, Report, ReportedCheckpoint, Verdict
 from trainmaster.api.trainingrun import PlannedDirective, Progress, TrackingStatus, TrainingRun
 from trainmaster.core.run.words import crash_words
 from trainmaster.core.snapshot import TrainerState
@@ -68,8 +68,8 @@ def entry_of(seq: int, entry_type: str, **fields: Field) -> Entry:
     return Entry.model_validate({"seq": seq, "type": entry_type, "time": T0, "generation": 1} | fields)
 
 
-def checkpoint_at(step: int) -> CheckpointManifest:
-    return CheckpointManifest(path=f"1/step-{step}.pt", step=step, epoch=step // 10, sha256="0" * 64, size_bytes=1)
+def checkpoint_at(step: int) -> ReportedCheckpoint:
+    return ReportedCheckpoint(path=f"1/step-{step}.pt", step=step, epoch=step // 10, sha256="0" * 64, size_bytes=1)
 
 
 def refusal(bench: Bench, **fields: Field) -> RefusedError:
