@@ -6,7 +6,8 @@ soon as its Python does, and says when that was. One run at a time:
 - apply: from just before `kubectl create` to the launcher's first instruction, and to training's;
 - crash: from the training process' last word to the start of the one in its place, and to the first word of that;
 - retry: from exit code 75 to training in the pod of a new launch;
-- eviction: from the request to training in the pod of a new launch; the old one saves and ends first.
+- eviction: from the request to training in the pod of a new launch; the old one saves and ends first;
+- upgrade: how long training's steps take before, and while the operator is killed and its Deployment then replaced.
 
 The clock is one: pods and benchmark share the machine. A given cluster's must agree with this one's.
 """
@@ -17,12 +18,14 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.bench.harness import Target, percentile, publish, read_options
 from tests.support.launcher import wait_until
 from tests.support.node import Cluster, use_cluster
 from tests.support.node.images import Images
+from tests.support.node.journal import read_journal
 from tests.support.node.release import Release
 from tests.support.node.team import STUB as PROGRAM
 from tests.support.node.team import Run, Team, new_team
@@ -38,6 +41,8 @@ RESTART_GOAL = 1.0
 AGAIN_GOAL = 15.0
 GRACE_SECONDS = 10
 """For the pod to end; the stub ends at once."""
+UPGRADE_SECONDS = 15.0
+"""In which steps are made before the operator is killed: some three hundred."""
 EVENT_STEP = 5
 """The step at which something happens: by then training has begun beyond doubt."""
 PACE = {"steps": 1_000_000, "seconds_per_step": 0.05}
@@ -133,6 +138,25 @@ def evict(bench: Bench, name: str) -> dict[str, float]:
     return {"eviction, training again": bench.starts(launch=2)[0].training - before}
 
 
+def upgrade(bench: Bench, release: Release) -> dict[str, list[float]]:
+    """Seconds of a run's steps, before and while its operator is killed and replaced."""
+    bench.create("upgraded")
+    bench.starts(launch=1)
+    run = Run(team=bench.team, name="upgraded")
+    run.wait_phase("Running")
+    time.sleep(UPGRADE_SECONDS)
+    began = datetime.now(UTC)
+    release.kill()
+    release.install("podAnnotations.upgraded=yes")
+    ended = datetime.now(UTC)
+    steps = read_journal(run).step_seconds
+    bench.remove("upgraded")
+    return {
+        "a step before": [seconds for at, seconds in steps if at < began],
+        "a step while the operator is killed and upgraded": [seconds for at, seconds in steps if began <= at <= ended],
+    }
+
+
 MEASURED: dict[str, Callable[[Bench, str], dict[str, float]]] = {
     "apply": apply,
     "crash": crash,
@@ -149,7 +173,7 @@ GOALS = {
 }
 
 
-def measure(cluster: Cluster, *, samples: int) -> list[Target]:
+def measure(cluster: Cluster, release: Release, *, samples: int) -> list[Target]:
     """All figures, at half and at 95 of 100."""
     seconds: dict[str, list[float]] = {name: [] for name in GOALS}
     with new_team(cluster) as team:
@@ -160,12 +184,13 @@ def measure(cluster: Cluster, *, samples: int) -> list[Target]:
                 for figure, value in sample(bench, name).items():
                     seconds[figure].append(value)
                 bench.remove(name)
+        seconds |= upgrade(bench, release)
     return [
         Target(
             name=f"{figure}, p{share:.0f}", unit="s", goal=goal, value=percentile(values, share / 100), n=len(values)
         )
         for figure, values in seconds.items()
-        for share, goal in ((50, None), (95, GOALS[figure]))
+        for share, goal in ((50, None), (95, GOALS.get(figure)))
     ]
 
 
@@ -177,7 +202,7 @@ def main() -> None:
             Images(folders=cluster.node.folders).bring(cluster.node.images)
         release = Release(cluster=cluster)
         release.install()
-        targets = measure(cluster, samples=QUICK_SAMPLES if options.quick else SAMPLES)
+        targets = measure(cluster, release, samples=QUICK_SAMPLES if options.quick else SAMPLES)
         release.uninstall()
     publish("pods", options=options, targets=targets, notes=["kubectl's own start is part of apply and eviction"])
 

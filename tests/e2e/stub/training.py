@@ -1,7 +1,8 @@
 """Training for tests of pods: descends a parabola at a set pace, and does on the way what its hyperparameters say.
 
 First it prints when launcher, process and training started, and when what was done was done: seconds since 1970.
-It validates after every step: its numbers are in status as soon as status is written.
+It validates after every step: its numbers are in status as soon as status is written. Each step says how many seconds
+the one before it took, with all that it reported and saved.
 
 `steps`, `seconds_per_step`, `learning_rate`; once per run, when a step is reached: `crash_at`, `hang_at`, `exhaust_at`
 (takes memory until it is killed), `fill_at` (takes memory that is no process' own, until the launcher is killed, too);
@@ -52,6 +53,7 @@ def due(event: str, step: int) -> bool:
 said = {"started": time.time(), "launcher": process_started("1"), "process": process_started("self")}
 said |= {"done": state["done"]}
 print(json.dumps(said), flush=True)  # noqa: T201  # read from the pod's log
+began = time.monotonic()
 for step in range(state["step"], steps):
     for directive in session.due(step):
         rate = float(directive.set.get("learning_rate", rate))
@@ -69,7 +71,8 @@ for step in range(state["step"], steps):
         with Path("/dev/shm/full").open("wb") as file:  # the pod's own memory
             while True:
                 file.write(bytes(1 << 20))
-    session.point("train", step=step, metrics={"loss": weight**2, "grad_norm": abs(2 * weight)})
+    took, began = time.monotonic() - began, time.monotonic()
+    session.point("train", step=step, metrics={"loss": weight**2, "grad_norm": abs(2 * weight), "step_seconds": took})
     weight -= rate * 2 * weight
     session.point("validation", step=step, metrics={"val_loss": weight**2})
     state["step"] = step + 1

@@ -166,6 +166,9 @@ def _apiserver(folders: Folders) -> list[str]:
         "--kubelet-preferred-address-types=InternalIP",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
+        # For tests that need more pods than this machine has cores; on by default from 1.36 on.
+        "--feature-gates=MutatingAdmissionPolicy=true",
+        "--runtime-config=admissionregistration.k8s.io/v1beta1=true",
         f"--service-cluster-ip-range={SERVICE_RANGE}",
         "--allow-privileged=true",
         f"--cert-dir={folders.run / 'apiserver'}",

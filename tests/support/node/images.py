@@ -6,9 +6,9 @@ sees: it needs no network. What is built lies in buildah's store, by layers, and
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,7 +31,8 @@ STUB = "localhost/trainmaster/stub:e2e"
 """A trainer's image without torch: the launcher, and programs that report through it."""
 FOREIGN = "localhost/trainmaster/foreign:e2e"
 """Somebody else's image: python3, and nothing of ours. It is the base."""
-STUB_FILE = ROOT / "tests" / "e2e" / "stub" / "Dockerfile"
+STUB_FILE = Path("tests/e2e/stub/Dockerfile")
+"""In a checkout."""
 PYTHON = "3.11"
 """The base's: what packages are downloaded for."""
 MEGABYTES = {"KB": 1e-3, "MB": 1.0, "GB": 1e3}
@@ -49,6 +50,8 @@ class Images:
     """buildah's images in a node's folder."""
 
     folders: Folders
+    source: Path = ROOT
+    """The checkout that they are made of."""
 
     def make_base(self) -> None:
         """Make the base where it is not there yet: a minute."""
@@ -57,13 +60,13 @@ class Images:
         with tempfile.TemporaryDirectory(dir=self._scratch()) as folder:
             self._run([str(HERE / "base.sh"), BASE, folder, *self._store()])
 
-    def make_operator(self) -> None:
+    def make_operator(self, name: str = OPERATOR) -> None:
         """The operator's image."""
-        self._build(OPERATOR, ["--target=operator"], locks=("build", "operator"))
+        self._build(name, ["--target=operator"], locks=("build", "operator"))
 
-    def make_stub(self) -> None:
+    def make_stub(self, name: str = STUB) -> None:
         """The stub's image."""
-        self._build(STUB, [f"--file={STUB_FILE}"])
+        self._build(name, [f"--file={self.source / STUB_FILE}"])
 
     def bring_trainer(self, store: Store) -> None:
         """Make the trainer's image, with torch, and bring it into a node's containerd.
@@ -136,14 +139,14 @@ class Images:
             "--build-arg=PIP_FIND_LINKS=/wheels",
             f"--tag={name}",
             *options,
-            str(ROOT),
+            str(self.source),
         )
 
     def _download(self, lock: str) -> None:
-        """Download the packages of a lock, where its present form has not been downloaded yet."""
-        file = ROOT / "requirements" / f"{lock}.lock"
-        marker = self.folders.wheels / f".{lock}.lock"
-        if marker.exists() and marker.read_bytes() == file.read_bytes():
+        """Download the packages of a lock, where this form of it has not been downloaded yet."""
+        file = self.source / "requirements" / f"{lock}.lock"
+        marker = self.folders.wheels / f".{lock}-{hashlib.sha256(file.read_bytes()).hexdigest()}.lock"
+        if marker.exists():
             return
         with tempfile.TemporaryDirectory(dir=self._scratch()) as folder:
             # The environment that runs this may have no pip.
@@ -151,7 +154,7 @@ class Images:
             options = ["--no-deps", "--require-hashes", "--only-binary=:all:", f"--python-version={PYTHON}"]
             target = [f"--dest={self.folders.wheels}", f"--requirement={file}"]
             self._run([f"{folder}/bin/pip", "download", "--quiet", "--progress-bar=off", *options, *target])
-        shutil.copyfile(file, marker)
+        marker.touch()
 
     def _scratch(self) -> Path:
         """Where archives lie for a moment; not /tmp, which may be memory."""

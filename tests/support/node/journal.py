@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from tests.support.node.team import Run
@@ -36,6 +37,13 @@ class Journal:
     def has(self) -> int:
         """The last entry that the present operator has said to have."""
         return self.confirmed[-1] if self.confirmed else 0
+
+    @property
+    def step_seconds(self) -> list[tuple[datetime, float]]:
+        """Of each training point: when it was written down, and how long the step before it took."""
+        points = [entry for entry in self.entries if entry.get("kind") == "train"]
+        # The first of a process follows no step, but its start.
+        return [(datetime.fromisoformat(point["time"]), point["metrics"]["step_seconds"]) for point in points[1:]]
 
     @property
     def steps(self) -> list[int]:
