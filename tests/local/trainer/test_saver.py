@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +16,47 @@ from tests.support.training import store
 from trainmaster_trainer.checkpoint import CheckpointError, CheckpointStore, final_state_digest
 from trainmaster_trainer.manifest import Manifest
 from trainmaster_trainer.saver import AsyncSaver, HostCopy
-from trainmaster_trainer.state import FORMAT, TrainingState
-from trainmaster_trainer.step import new_optimizer
+from trainmaster_trainer.state import FORMAT
 from trainmaster_trainer.storage import FolderStorage
 
 
-def _state(seed: int = 0) -> TrainingState:
-    """A model and moments with values."""
+@dataclass(kw_only=True)
+class Training:
+    """A model, an optimizer with moments, and what of them a checkpoint holds: live tensors, as the engine's."""
+
+    model: nn.Sequential
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+
+    def train(self) -> None:
+        self.optimizer.zero_grad()
+        self.model(torch.randn(8, 3)).square().mean().backward()
+        self.optimizer.step()
+        self.step += 1
+
+    def captured(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "step": self.step,
+            "epoch": 0,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "applied": {"d1": 3},
+            "random": torch.get_rng_state(),
+        }
+
+    def restore(self, captured: dict[str, Any]) -> None:
+        self.model.load_state_dict(captured["model"])
+        self.optimizer.load_state_dict(captured["optimizer"])
+        torch.set_rng_state(captured["random"])
+
+
+def _training(seed: int = 0) -> Training:
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
-    state = TrainingState(model=model, optimizer=new_optimizer(model, weight_decay=0.01), learning_rate=0.1)
-    _train(state)
-    return state
-
-
-def _train(state: TrainingState) -> None:
-    state.optimizer.zero_grad()
-    state.model(torch.randn(8, 3)).square().mean().backward()
-    for group in state.optimizer.param_groups:
-        group["lr"] = 0.1
-    state.optimizer.step()
-    state.step += 1
-    state.offer(1.0 / state.step)
-
-
-def _captured(state: TrainingState) -> dict[str, Any]:
-    return state.capture(applied={"d1": 3}, fingerprint="toy")
+    training = Training(model=model, optimizer=torch.optim.AdamW(model.parameters(), lr=0.1, fused=True))
+    training.train()
+    return training
 
 
 class HeldStorage(FolderStorage):
@@ -85,14 +101,16 @@ def _all_outcomes(saver: AsyncSaver) -> list[int | str]:
 
 
 def test_it_writes_the_very_state_that_was_submitted_though_training_goes_on(tmp_path: Path) -> None:
-    state = _state()
-    expected = store(tmp_path / "sync").save(_captured(state), val_loss=0.5, best=True, clean_steps=7, metrics={"a": 1})
+    training = _training()
+    expected = store(tmp_path / "sync").save(
+        training.captured(), val_loss=0.5, best=True, clean_steps=7, metrics={"a": 1}
+    )
     held = HeldStorage(tmp_path / "async")
     saver = AsyncSaver(CheckpointStore(held, launch=1, keep_last=3, keep_best=1))
 
-    saver.submit(_captured(state), val_loss=0.5, best=True, clean_steps=7, metrics={"a": 1})
+    saver.submit(training.captured(), val_loss=0.5, best=True, clean_steps=7, metrics={"a": 1})
     for _ in range(3):
-        _train(state)
+        training.train()
     held.released.set()
     saver.close()
     (manifest,) = saver.poll()
@@ -104,21 +122,19 @@ def test_it_writes_the_very_state_that_was_submitted_though_training_goes_on(tmp
 
 
 def test_what_it_wrote_restores_model_moments_and_generators(tmp_path: Path) -> None:
-    state = _state()
+    training = _training()
     saver = AsyncSaver(store(tmp_path))
-    saver.submit(_captured(state))
+    saver.submit(training.captured())
     saver.close()
-    continued = _state(seed=1)
+    training.train()
+    continued = _training(seed=1)
 
     found = store(tmp_path).newest()
     assert found is not None
     continued.restore(found[1])
-    torch.set_rng_state(found[1]["rng"]["torch"])
-    _train(continued)
-    torch.set_rng_state(found[1]["rng"]["torch"])
-    _train(state)
+    continued.train()
 
-    for ours, wanted in zip(continued.model.parameters(), state.model.parameters(), strict=True):
+    for ours, wanted in zip(continued.model.parameters(), training.model.parameters(), strict=True):
         assert torch.equal(ours, wanted)
 
 
@@ -126,7 +142,7 @@ def test_nothing_is_announced_before_its_manifest_is_durable(tmp_path: Path) -> 
     held = HeldStorage(tmp_path)
     saver = AsyncSaver(CheckpointStore(held, launch=1, keep_last=3, keep_best=1))
 
-    saver.submit(_captured(_state()))
+    saver.submit(_training().captured())
     assert held.reached.wait(60)
     told, under_way = saver.poll(), saver.pending
 
@@ -142,16 +158,16 @@ def test_nothing_is_announced_before_its_manifest_is_durable(tmp_path: Path) -> 
 
 
 def test_a_save_that_comes_while_another_is_under_way_waits_and_none_is_left_out(tmp_path: Path) -> None:
-    state = _state()
+    training = _training()
     held = HeldStorage(tmp_path)
     saver = AsyncSaver(CheckpointStore(held, launch=1, keep_last=9, keep_best=1))
-    saver.submit(_captured(state))
+    saver.submit(training.captured())
     timer = threading.Timer(0.2, held.released.set)
     timer.start()
 
     for _ in range(3):
-        _train(state)
-        saver.submit(_captured(state))
+        training.train()
+        saver.submit(training.captured())
     saver.close()
     timer.join()
 
@@ -160,13 +176,13 @@ def test_a_save_that_comes_while_another_is_under_way_waits_and_none_is_left_out
 
 
 def test_a_failed_save_is_told_once_in_its_place_and_hides_no_other(tmp_path: Path) -> None:
-    state = _state()
+    training = _training()
     full = FullStorage(tmp_path, full_at={2, 4})
     saver = AsyncSaver(CheckpointStore(full, launch=1, keep_last=9, keep_best=1))
 
     for _ in range(5):
-        saver.submit(_captured(state))
-        _train(state)
+        saver.submit(training.captured())
+        training.train()
     saver.close()
 
     told = _all_outcomes(saver)
@@ -179,7 +195,7 @@ def test_a_failed_save_is_told_once_in_its_place_and_hides_no_other(tmp_path: Pa
 
 
 def test_an_error_that_is_no_storages_reaches_training_as_it_is(tmp_path: Path) -> None:
-    captured = _captured(_state())
+    captured = _training().captured()
     del captured["step"]
     saver = AsyncSaver(store(tmp_path))
 
@@ -192,12 +208,12 @@ def test_an_error_that_is_no_storages_reaches_training_as_it_is(tmp_path: Path) 
 
 
 def test_at_the_end_it_saves_in_this_thread_after_what_is_under_way(tmp_path: Path) -> None:
-    state = _state()
+    training = _training()
     saver = AsyncSaver(store(tmp_path))
-    saver.submit(_captured(state))
-    _train(state)
+    saver.submit(training.captured())
+    training.train()
 
-    last = saver.save_now(_captured(state), clean_steps=2)
+    last = saver.save_now(training.captured(), clean_steps=2)
 
     assert (last.step, last.clean_steps) == (2, 2)
     assert [manifest.step for manifest in saver.poll()] == [1]
@@ -206,9 +222,9 @@ def test_at_the_end_it_saves_in_this_thread_after_what_is_under_way(tmp_path: Pa
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
 def test_poison_marks_the_checkpoint_it_is_in_and_none_after_it(tmp_path: Path, poison: float) -> None:
-    state = _state()
+    training = _training()
     saver = AsyncSaver(store(tmp_path, keep_last=9))
-    weight = state.model[0].weight  # type: ignore[index]  # a Sequential
+    weight = next(training.model.parameters())
     healthy = weight.detach().clone()
 
     manifests: list[Manifest] = []
@@ -217,20 +233,20 @@ def test_poison_marks_the_checkpoint_it_is_in_and_none_after_it(tmp_path: Path, 
             weight.copy_(healthy)
             if value is not None:
                 weight[0, 0] = value
-        saver.submit(_captured(state))
+        saver.submit(training.captured())
         saver.drain()
         manifests += saver.poll()
-        state.step += 1
+        training.step += 1
     saver.close()
 
     assert [manifest.finite for manifest in manifests] == [False, True, True]
 
 
 def test_a_moment_that_is_no_number_counts_though_the_weights_are(tmp_path: Path) -> None:
-    state = _state()
-    next(iter(state.optimizer.state.values()))["exp_avg_sq"][0] = float("nan")
+    training = _training()
+    next(iter(training.optimizer.state.values()))["exp_avg_sq"][0] = float("nan")
 
-    assert store(tmp_path).save(_captured(state)).finite is False
+    assert store(tmp_path).save(training.captured()).finite is False
 
 
 def test_a_copy_shares_no_memory_keeps_types_and_reuses_its_own() -> None:
