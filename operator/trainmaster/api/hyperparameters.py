@@ -14,7 +14,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from trainmaster.api.market_hyperparameters import ALIASES as MARKET_ALIASES
-from trainmaster.api.market_hyperparameters import MarketClassifierHyperparameters, SchedulerName
+from trainmaster.api.market_hyperparameters import MarketClassifierHyperparameters
 from trainmaster.api.market_reasons import MARKET_REASONS
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "CustomHyperparameters",
     "MarketClassifierHyperparameters",
     "Scalar",
-    "SchedulerName",
     "effective",
     "is_adjustable",
 ]

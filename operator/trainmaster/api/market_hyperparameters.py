@@ -6,59 +6,15 @@ default and no other. `hyperparameters` gathers the workloads; `trainmaster expl
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
+
+from trainmaster.api.schedulers import Scheduler, canonical_scheduler
 
 ALIASES: Final = {"scheduler_type": "lr_scheduler"}
 """Other names under which a hyperparameter may be given; results carry the second."""
-
-_SCHEDULERS: Final = {
-    "constant": "constant",
-    "constantlr": "constant",
-    "none": "constant",
-    "cosineannealingwarmrestarts": "cosine-annealing-warm-restarts",
-    "cosinewarmrestarts": "cosine-annealing-warm-restarts",
-    "sgdr": "cosine-annealing-warm-restarts",
-    "linear": "linear",
-    "linearlr": "linear",
-    "exponential": "exponential",
-    "exponentiallr": "exponential",
-    "cosine": "cosine",
-    "cosineannealing": "cosine",
-    "cosineannealinglr": "cosine",
-    "step": "step",
-    "steplr": "step",
-    "plateau": "plateau",
-    "reducelronplateau": "plateau",
-    "reduceonplateau": "plateau",
-    "warmupcosine": "warmup-cosine",
-    "cosinewarmup": "warmup-cosine",
-    "cosinewithwarmup": "warmup-cosine",
-}
-"""Spelling variants, without case, `_`, `-` and spaces."""
-
-
-def _scheduler(value: object) -> object:
-    """Spelling variants of a scheduler's name map to one value."""
-    if not isinstance(value, str):
-        return value
-    return _SCHEDULERS.get(value.replace("_", "").replace("-", "").replace(" ", "").lower(), value)
-
-
-SchedulerName = Literal[
-    "constant",
-    "cosine-annealing-warm-restarts",
-    "linear",
-    "exponential",
-    "cosine",
-    "step",
-    "plateau",
-    "warmup-cosine",
-]
-
-Scheduler = Annotated[SchedulerName, BeforeValidator(_scheduler)]
 
 
 class MarketClassifierHyperparameters(BaseModel):
@@ -141,7 +97,9 @@ class MarketClassifierHyperparameters(BaseModel):
         5,
         ge=1,
         le=100_000,
-        description="Epochs in which the scheduler `warmup-cosine` rises from near 0 to the base learning rate.",
+        validate_default=True,
+        description="Epochs in which the scheduler `warmup-cosine` rises from 0 to the base learning rate; fewer than "
+        "`epochs`.",
     )
     early_stopping_patience: int = Field(
         20,
@@ -342,7 +300,7 @@ class MarketClassifierHyperparameters(BaseModel):
         for alias, name in ALIASES.items():
             if alias in values:
                 value = values.pop(alias)
-                if name in values and _scheduler(values[name]) != _scheduler(value):
+                if name in values and canonical_scheduler(values[name]) != canonical_scheduler(value):
                     raise PydanticCustomError(
                         "two_names", "{alias} is another name of {name}: give one", {"alias": alias, "name": name}
                     )
@@ -357,6 +315,16 @@ class MarketClassifierHyperparameters(BaseModel):
         if isinstance(value, bool) and declared in (int, float):
             raise PydanticCustomError("boolean_as_number", "must be a number")
         return value
+
+    @field_validator("warmup_epochs")
+    @classmethod
+    def _check_warmup(cls, warmup: int, info: ValidationInfo) -> int:
+        epochs = info.data.get("epochs")
+        if info.data.get("lr_scheduler") == "warmup-cosine" and epochs is not None and warmup >= epochs:
+            raise PydanticCustomError(
+                "warmup_too_long", "must be less than epochs, {epochs}, for warmup-cosine", {"epochs": epochs}
+            )
+        return warmup
 
     # The three below judge what is given; the defaults fit every value that their partners may have.
     @field_validator("attention_heads")

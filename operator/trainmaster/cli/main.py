@@ -15,6 +15,7 @@ from trainmaster.cli.cluster_wait import logs, wait
 from trainmaster.cli.crds import crds
 from trainmaster.cli.demo import demo
 from trainmaster.cli.exits import EXIT_INTERRUPTED
+from trainmaster.cli.explain import app as explain_app
 from trainmaster.cli.failures import exit_code_of
 from trainmaster.cli.local import app as local_app
 from trainmaster.cli.operator import operator
@@ -55,6 +56,8 @@ def trainmaster(
 
       trainmaster validate examples/market.yaml      judge a manifest
 
+      trainmaster explain hyperparameters            what they do, and why they are what they are
+
       trainmaster local run examples/market.yaml     train what it asks for, on this machine
 
       trainmaster crds | kubectl apply --server-side -f -  prepare a cluster
@@ -66,6 +69,7 @@ def trainmaster(
 # Commands. One that needs MLflow, aiohttp or torch imports them in its own body: `--help` must stay quick.
 app.command("validate", rich_help_panel="Manifests")(validate)
 app.command("crds", rich_help_panel="Manifests")(crds)
+app.add_typer(explain_app, name="explain", rich_help_panel="Manifests")
 app.add_typer(local_app, name="local", rich_help_panel="Training")
 app.command("demo", rich_help_panel="Training")(demo)
 app.command("operator", rich_help_panel="Training")(operator)

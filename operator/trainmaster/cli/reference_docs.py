@@ -9,14 +9,12 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Final
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-
+from trainmaster.api.catalogue import Hyperparameter, hyperparameters_of, limit_words, presets_of
 from trainmaster.api.cel import TRAINING_RUN_RULES
 from trainmaster.api.crds import TRAINING_RUN_COLUMNS, training_run_crd
-from trainmaster.api.hyperparameters import ADJUSTABLE, CATALOGUE, PLANNED
+from trainmaster.api.hyperparameters import CATALOGUE, PLANNED
 from trainmaster.api.labels import API_VERSION
 from trainmaster.api.structural import ANY_VALUE, Schema
 from trainmaster.api.trainingrun import PLANNED_FIELDS, TRAINING_FIELDS
@@ -40,6 +38,12 @@ _HYPERPARAMETERS_INTRODUCTION: Final = """# Hyperparameters
 
 What stands in `spec.hyperparameters`, by workload. A manifest names some; the rest take the defaults below. Numbers may
 be quoted: `5e-5` and `"5e-5"` mean the same. A name that is not listed is refused, with the nearest one that is.
+`trainmaster explain hyperparameters` tells the same on a terminal, and as JSON.
+"""
+
+_PRESETS_INTRODUCTION: Final = """`spec.presets` names one for the model, one for the trainer, or both, such as
+`{model: production-small, trainer: calibrated}`. `spec.hyperparameters` stands over them, the defaults below them. `_`
+and `-` are the same in a name.
 """
 
 
@@ -79,7 +83,7 @@ def _spec_rows(node: Schema, *, path: str) -> Iterator[tuple[str, ...]]:
         mark = "\\*" if path == "spec" and name in TRAINING_FIELDS else ""
         required = name in node.get("required", ())
         default = "required" if required else _code(child.get("default"))
-        yield (f"`{path}.{name}`{mark}", _type(child), default, _limits(child), child["description"])
+        yield (f"`{path}.{name}`{mark}", _type(child), default, limit_words(child), child["description"])
         yield from _spec_rows(child, path=f"{path}.{name}")
         yield from _spec_rows(child.get("items", {}), path=f"{path}.{name}[]")
 
@@ -93,33 +97,40 @@ def _status_rows(node: Schema, *, path: str) -> Iterator[tuple[str, ...]]:
 
 def _hyperparameters() -> Iterator[str]:
     yield _HYPERPARAMETERS_INTRODUCTION
-    for workload, model in CATALOGUE.items():
+    for workload in CATALOGUE:
         yield f"## {workload}\n"
-        if not model.model_fields:
+        known = hyperparameters_of(workload)
+        if not known:
             yield "Any name: the program of `spec.command` finds them in its plan. A number that the manifest names"
             yield "can be corrected while the process lives.\n"
             continue
-        yield "`~` after a name: can be corrected while the process lives.\n"
-        yield from _table(("Name", "Type", "Default", "Limits", "Meaning"), _catalogue_rows(workload, model=model))
+        yield "`~` after a name: can be corrected while the process lives. `^`: `spec.parameterSchedules` can move it."
+        yield ""
+        headings = ("Name", "Type", "Default", "Limits", "Meaning", "Why this default")
+        yield from _table(headings, (_catalogue_row(each) for each in known))
         if PLANNED[workload]:
             names = ", ".join(f"`{name}`" for name in sorted(PLANNED[workload]))
             yield f"Designed, without code in this version, and refused by name: {names}.\n"
+        yield from _presets(workload)
 
 
-def _catalogue_rows(workload: str, *, model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
-    schema = model.model_json_schema()["properties"]
-    for name, field in model.model_fields.items():
-        mark = " ~" if name in ADJUSTABLE[workload] else ""
-        default = "required" if field.is_required() else _code(field.default)
-        limits = _limits(schema[name])
-        yield (f"`{name}`{mark}", _python_type(field), default, limits, field.description or "")
+def _catalogue_row(each: Hyperparameter) -> tuple[str, ...]:
+    marks = "".join(mark for mark, is_so in ((" ~", each.correctable), (" ^", each.schedulable)) if is_so)
+    kind = " or ".join(f"`{choice}`" for choice in each.choices) or each.kind
+    names = " or ".join(f"`{name}`" for name in (each.name, *each.other_names))
+    return (f"{names}{marks}", kind, _code(each.default), limit_words(each.limits), each.effect, each.reason)
 
 
-def _python_type(field: FieldInfo) -> str:
-    if get_origin(field.annotation) is Literal:
-        return " or ".join(f"`{choice}`" for choice in get_args(field.annotation))
-    names: dict[Any, str] = {int: "integer", float: "number", bool: "boolean", str: "string"}
-    return names[field.annotation]
+def _presets(workload: str) -> Iterator[str]:
+    yield f"### Presets of {workload}\n"
+    yield _PRESETS_INTRODUCTION
+    for part, preset in presets_of(workload):
+        yield f"**{part}: `{preset['name']}`.** {preset['purpose']} {preset['cost']}\n"
+        rows = (
+            (f"`{name}`", _code(choice["value"]), choice["reason"])
+            for name, choice in preset["hyperparameters"].items()
+        )
+        yield from _table(("Name", "Value", "Why"), rows)
 
 
 def _type(node: Schema) -> str:
@@ -134,22 +145,6 @@ def _type(node: Schema) -> str:
     if node.get("format") == "date-time":
         return "time"
     return str(node["type"])
-
-
-_LIMITS: Final = (
-    ("minimum", "at least {}"),
-    ("exclusiveMinimum", "greater than {}"),
-    ("maximum", "at most {}"),
-    ("exclusiveMaximum", "less than {}"),
-    ("multipleOf", "a multiple of {}"),
-    ("maxLength", "at most {} characters"),
-    ("maxItems", "at most {} entries"),
-    ("maxProperties", "at most {} entries"),
-)
-
-
-def _limits(node: Schema) -> str:
-    return ", ".join(words.format(f"{node[key]:,}") for key, words in _LIMITS if key in node)
 
 
 def _code(value: object) -> str:

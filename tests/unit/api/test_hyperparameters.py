@@ -94,6 +94,13 @@ def test_micro_batches_must_make_up_the_batch() -> None:
         effective(MARKET, {"batch_size": 100, "gradient_accumulation_steps": 3})
 
 
+def test_a_warm_up_must_end_before_the_training_does_where_there_is_one() -> None:
+    assert effective(MARKET, {"epochs": 3})["warmup_epochs"] == 5
+    assert effective(MARKET, {"epochs": 3, "lr_scheduler": "warmup-cosine", "warmup_epochs": 2})["epochs"] == 3
+    with pytest.raises(ValidationError, match="must be less than epochs, 3, for warmup-cosine"):
+        effective(MARKET, {"epochs": 3, "lr_scheduler": "warmup-cosine"})
+
+
 def test_the_floor_may_lie_above_the_rate_only_where_nobody_gave_it() -> None:
     assert effective(MARKET, {"learning_rate": 1e-8})["learning_rate"] == 1e-8
     with pytest.raises(ValidationError, match="must be at most learning_rate"):
