@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trainmaster.api.parameter_schedules import ParameterSchedule
 from trainmaster_trainer.checkpoint import CheckpointStore, final_state_digest
 from trainmaster_trainer.engine import Engine, Resume
 from trainmaster_trainer.errors import ConfigurationError
+from trainmaster_trainer.guards import GuardSettings
 from trainmaster_trainer.interruption import Interruption
-from trainmaster_trainer.schedule import ScheduleName
-from trainmaster_trainer.workload import Settings, Tick
+from trainmaster_trainer.workload import Knobs, MetricSpec, Settings, TestResult, Tick
 
 ROWS = 22
 STEPS_PER_EPOCH = 5
 EPOCHS = 3
 STEPS = EPOCHS * STEPS_PER_EPOCH
+
+
+TOY_SETTINGS = Settings(
+    epochs=EPOCHS,
+    batch_size=4,
+    knobs={"learning_rate": 0.05, "weight_decay": 0.01, "max_grad_norm": 1.0},
+    guards=GuardSettings(learning_rate=0.05),
+    seed=3,
+)
 
 
 class ToyWorkload:
@@ -31,46 +41,48 @@ class ToyWorkload:
     name = "toy"
     train_rows = ROWS
 
-    def __init__(
-        self, *, fingerprint: str = "toy data", lr_scheduler: ScheduleName = "cosine-annealing-warm-restarts"
-    ) -> None:
+    visits = ROWS
+    metrics: ClassVar = {"val_loss": MetricSpec(direction="min")}
+
+    def __init__(self, *, fingerprint: str = "toy data", cosine: bool = True, **settings: Any) -> None:  # noqa: ANN401  # any of Settings
         self.fingerprint = fingerprint
-        self.settings = Settings(
-            epochs=EPOCHS,
-            batch_size=4,
-            learning_rate=0.05,
-            weight_decay=0.01,
-            lr_scheduler=lr_scheduler,
-            scheduler_t_0=1,
-            scheduler_t_mult=2,
-            max_grad_norm=1.0,
-            seed=3,
-        )
+        shape = ParameterSchedule(parameter="learning_rate", strategy="cosine", to="0", every=1, growth=2)
+        self.settings = replace(TOY_SETTINGS, schedules=(shape,) if cosine else (), **settings)
         generator = torch.Generator().manual_seed(11)
         self.inputs = torch.randn(ROWS, 3, generator=generator)
         self.targets = torch.randn(ROWS, 1, generator=generator)
 
+    def to(self, device: torch.device) -> None:
+        self.inputs, self.targets = self.inputs.to(device), self.targets.to(device)
+
     def build_model(self) -> nn.Module:
         return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 1))
 
-    def training_loss(self, model: nn.Module, rows: Tensor) -> Tensor:
-        # Noise from each generator that a checkpoint promises to restore; dropout draws from torch's.
+    def configure(self, model: nn.Module, knobs: Knobs) -> None:
+        pass
+
+    def epoch_rows(self, epoch: int) -> Tensor:  # noqa: ARG002  # the same in each
+        return torch.arange(ROWS)
+
+    def losses(self, model: nn.Module, rows: Tensor, knobs: Knobs) -> Tensor:  # noqa: ARG002  # has no knobs of its own
+        # Noise from each generator that is seeded for each slice; dropout draws from torch's.
         noise = random.random() + np.random.random()  # noqa: NPY002  # the global one is what is tested
-        return nn.functional.mse_loss(model(self.inputs[rows]), self.targets[rows] + 0.1 * noise)
+        errors: Tensor = model(self.inputs[rows]) - self.targets[rows] - 0.1 * noise
+        return errors.square().squeeze(1)
 
     def validate(self, model: nn.Module, *, tick: Tick) -> dict[str, float]:
         tick()
         loss = float(nn.functional.mse_loss(model(self.inputs), self.targets))
         return {"val_loss": loss}
 
-    def test(self, model: nn.Module, *, tick: Tick) -> dict[str, float]:
+    def test(self, model: nn.Module, *, history: Any, tick: Tick) -> TestResult:  # noqa: ANN401, ARG002  # draws no curves
         tick()
-        return {"test_loss": float(nn.functional.mse_loss(model(self.inputs), self.targets))}
+        return TestResult(metrics={"test_loss": float(nn.functional.mse_loss(model(self.inputs), self.targets))})
 
-    def adjusted_learning_rate(self, values: Mapping[str, Any]) -> float:
+    def adjusted(self, values: Mapping[str, Any]) -> Knobs:
         if set(values) != {"learning_rate"}:
             raise ConfigurationError(f"only learning_rate can be changed, not {sorted(values)}")  # noqa: EM102  # a test's own
-        return float(values["learning_rate"])
+        return {"learning_rate": float(values["learning_rate"])}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

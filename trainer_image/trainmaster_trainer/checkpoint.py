@@ -117,6 +117,10 @@ class CheckpointStore:
             )
         )
 
+    def keep(self, name: str, content: bytes) -> None:
+        """Write a file about the model into this launch's folder; no checkpoint. Raises OSError."""
+        self._storage.write(f"{self._folder}/{name}", content)
+
     def clean(self) -> None:
         """Remove what a crash in the middle of a save left in this launch's folder."""
         try:

@@ -44,6 +44,13 @@ class Slices:
     batch_size: int
     device_name: str
 
+    def cut(self, rows: int) -> list[tuple[int, int]]:
+        """Begin and end of each slice of a batch; none is empty, and sizes differ by one row at most."""
+        count = min(self.count, rows)
+        share, rest = divmod(rows, count)
+        ends = [share * (number + 1) + min(number + 1, rest) for number in range(count)]
+        return list(zip([0, *ends[:-1]], ends, strict=True))
+
     def double(self) -> bool:
         """Cut twice as fine; False where a slice is one row already."""
         if self.count >= self.batch_size:

@@ -1,56 +1,69 @@
-"""From a plan to a trained workload: threads, checkpoints, session, workload, engine."""
+"""From a plan to a trained workload: processes, threads, checkpoints, session, workload, engine."""
 
 from __future__ import annotations
 
+import importlib
 import logging
-from pathlib import Path
+from collections.abc import Callable
+from importlib.metadata import entry_points
 from typing import Final
 
 import torch
-from pydantic import ValidationError
 
-from trainmaster.api.hyperparameters import CATALOGUE, PLANNED, MarketClassifierHyperparameters, Scalar, effective
 from trainmaster.api.plan import Plan
+from trainmaster.api.wording import nearest
 from trainmaster_launcher import sdk
 from trainmaster_trainer.checkpoint import CheckpointStore
+from trainmaster_trainer.distributed import Group, joined_group
 from trainmaster_trainer.engine import Engine, Resume
 from trainmaster_trainer.errors import ConfigurationError
 from trainmaster_trainer.interruption import Interruption
-from trainmaster_trainer.market.workload import MarketClassifier
+from trainmaster_trainer.storage import open_storage
 from trainmaster_trainer.workload import Workload
 
 log = logging.getLogger(__name__)
 
-MARKET: Final = "market-classifier"
+WORKLOADS: Final = "trainmaster.workloads"
+"""Group of the entry points that name workloads: functions from a plan to a `Workload`."""
+
+Factory = Callable[[Plan], Workload]
 
 
-def train(plan: Plan) -> dict[str, float]:
+def train(plan: Plan, *, target: str | None = None) -> dict[str, float]:
     """Train what a plan says and report it through the launcher's SDK; the test metrics.
 
-    Raises ConfigurationError if plan or data do not fit, InterruptionError after SIGTERM or Ctrl-C.
+    `target` names a workload other than the plan's: an entry point, or `MODULE:FUNCTION`. Raises ConfigurationError if
+    plan or data do not fit, InterruptionError after SIGTERM or Ctrl-C.
     """
     interruption = Interruption()
     interruption.listen()
-    make_deterministic(threads=plan.cpus)
+    with joined_group(plan.processes) as group:
+        return _train(plan, target=target or plan.workload, interruption=interruption, group=group)
+
+
+def _train(plan: Plan, *, target: str, interruption: Interruption, group: Group) -> dict[str, float]:
+    make_deterministic(threads=max(1, plan.cpus // group.size))
     store = CheckpointStore(
-        Path(plan.storage.root),
+        open_storage(plan.storage.root),
         launch=plan.launch,
         keep_last=plan.storage.keep_last,
         keep_best=plan.storage.keep_best,
     )
-    store.clean()
+    if group.leads:
+        store.clean()
     found = store.newest()
     resume = None if found is None else Resume(manifest=found[0], captured=found[1])
     session = sdk.connect(applied={} if resume is None else resume.captured["applied"])
     try:
         session.progress("starting")
         engine = Engine(
-            build_workload(plan),
+            load_factory(target)(plan),
             store=store,
             session=session,
             interruption=interruption,
             every_steps=plan.storage.every_steps,
             resume=resume,
+            group=group,
         )
         return engine.run()
     finally:
@@ -63,39 +76,25 @@ def make_deterministic(*, threads: int) -> None:
     torch.use_deterministic_algorithms(mode=True)
 
 
-def build_workload(plan: Plan) -> Workload:
-    """The workload that a plan names. Raises ConfigurationError for one that this image does not have."""
-    if plan.workload != MARKET:
-        message = f"this trainer image has the workload {MARKET}, not {plan.workload}"
+def load_factory(target: str) -> Factory:
+    """The function that makes a workload. Raises ConfigurationError for a name that nothing here has."""
+    if ":" in target:
+        return _imported(target)
+    known = {each.name: each for each in entry_points(group=WORKLOADS)}
+    if target not in known:
+        near = nearest(target, set(known))
+        hint = f"; did you mean {near}?" if near else ""
+        message = f"this trainer has no workload {target!r} (it has: {', '.join(sorted(known))}){hint}"
         raise ConfigurationError(message)
-    if plan.data_source is None:
-        message = f"the workload {MARKET} needs spec.data.source"
-        raise ConfigurationError(message)
-    values = checked_hyperparameters(plan.workload, given=plan.hyperparameters)
-    hyperparameters = MarketClassifierHyperparameters.model_validate(values)
-    return MarketClassifier(hyperparameters, source=plan.data_source, volumes=plan.volumes)
+    factory: Factory = known[target].load()
+    return factory
 
 
-def checked_hyperparameters(workload: str, *, given: dict[str, Scalar]) -> dict[str, Scalar]:
-    """All hyperparameters. Raises ConfigurationError that names each one that does not fit, and why."""
+def _imported(target: str) -> Factory:
+    module, _, name = target.partition(":")
     try:
-        return effective(workload, given)
-    except ValidationError as error:
-        problems = "; ".join(
-            _problem(
-                workload, name=".".join(str(part) for part in each["loc"]), message=each["msg"], value=each["input"]
-            )
-            for each in error.errors()
-        )
-        raise ConfigurationError(problems) from None
-
-
-def _problem(workload: str, *, name: str, message: str, value: object) -> str:
-    if not name:
-        return f"hyperparameters: {message}"
-    if name in PLANNED[workload]:
-        return f"hyperparameters.{name}: this version has no code for it yet; leave it out"
-    if name not in CATALOGUE[workload].model_fields:
-        known = ", ".join(CATALOGUE[workload].model_fields)
-        return f"hyperparameters.{name}: {workload} has no such hyperparameter (it has: {known})"
-    return f"hyperparameters.{name}: {message}, got {value!r}"
+        factory: Factory = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        message = f"workload {target}: {error}; write MODULE:FUNCTION, with the module's folder on PYTHONPATH"
+        raise ConfigurationError(message) from error
+    return factory

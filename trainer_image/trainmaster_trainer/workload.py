@@ -1,18 +1,44 @@
-"""What the engine asks of a workload: data, model, losses and metrics."""
+"""What the engine asks of a workload: data, model, losses and metrics.
+
+The engine knows steps, epochs and numbers; a workload knows what they mean. A third party registers its own by an entry
+point of the group `trainmaster.workloads`: a function `(plan) -> Workload`, named as `spec.workload` names it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Literal, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from trainmaster.api.hyperparameters import Scalar
-from trainmaster_trainer.schedule import ScheduleName
+from trainmaster.api.parameter_schedules import ParameterSchedule
+from trainmaster_trainer.evaluation.report import Artifact
+from trainmaster_trainer.guards import GuardSettings
+from trainmaster_trainer.precision import PrecisionName
 
 Tick = Callable[[], None]
 """Called between batches of an evaluation: reports progress, and raises when the process shall end."""
+
+Knobs = Mapping[str, float]
+"""The schedulable hyperparameters' values at one step, by name."""
+
+LEARNING_RATE: Final = "learning_rate"
+"""The knobs that the engine itself turns; a workload may have more."""
+WEIGHT_DECAY: Final = "weight_decay"
+MAX_GRAD_NORM: Final = "max_grad_norm"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricSpec:
+    """What a detector may make of a metric."""
+
+    direction: Literal["min", "max"]
+    """Which way is better."""
+    chance: float | None = None
+    """Its value for a model that has learnt nothing but the frequencies of the classes; None where unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,14 +47,27 @@ class Settings:
 
     epochs: int
     batch_size: int
-    learning_rate: float
-    """Base; the schedule multiplies it, a directive replaces it."""
-    weight_decay: float
-    lr_scheduler: ScheduleName
-    scheduler_t_0: int
-    scheduler_t_mult: int
-    max_grad_norm: float
-    seed: int
+    """Rows of one optimiser step, over all slices and processes."""
+    knobs: Knobs
+    """Base values of all schedulable hyperparameters: learning_rate, weight_decay and max_grad_norm, and the
+    workload's own. Schedules shape them, a directive replaces them."""
+    guards: GuardSettings
+    schedules: tuple[ParameterSchedule, ...] = ()
+    """At most one owner for each knob and step."""
+    seed: int = 0
+    gradient_accumulation_steps: int = 1
+    """Slices that a step's batch is computed in."""
+    precision: PrecisionName = "float32"
+    device: str = "cpu"
+    early_stopping_patience: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TestResult:
+    """What the test rows say about the best weights."""
+
+    metrics: Mapping[str, float]
+    artifacts: tuple[Artifact, ...] = ()
 
 
 class Workload(Protocol):
@@ -43,24 +82,48 @@ class Workload(Protocol):
         """What the engine carries out."""
 
     @property
+    def metrics(self) -> Mapping[str, MetricSpec]:
+        """What detectors may look at, by the metric's name in validation points."""
+
+    @property
     def train_rows(self) -> int:
-        """Rows to train on; at least `settings.batch_size`."""
+        """Rows to train on."""
+
+    @property
+    def visits(self) -> int:
+        """Rows that one epoch visits, repeats included; at least `settings.batch_size`."""
 
     @property
     def fingerprint(self) -> str:
         """Hash of the data: a checkpoint of other data is refused."""
 
+    def to(self, device: torch.device) -> None:
+        """Move the data that `losses` reads."""
+
     def build_model(self) -> nn.Module:
         """A model with fresh weights, drawn from torch's global generator."""
 
-    def training_loss(self, model: nn.Module, rows: Tensor) -> Tensor:
-        """The loss to minimise on some training rows; the model is in train mode."""
+    def configure(self, model: nn.Module, knobs: Knobs) -> None:
+        """Put knobs into the model that are part of it, such as dropout; called when one of them has changed."""
+
+    def epoch_rows(self, epoch: int) -> Tensor:
+        """The `visits` row numbers that an epoch visits, before they are shuffled: a pure function of the epoch."""
+
+    def losses(self, model: nn.Module, rows: Tensor, knobs: Knobs) -> Tensor:
+        """(rows,) the loss of each training row; the model is in train mode, and the engine takes the mean.
+
+        Draws from torch's global generator only, which is seeded for each slice of each step; reads nothing back from
+        the device.
+        """
 
     def validate(self, model: nn.Module, *, tick: Tick) -> dict[str, float]:
         """Metrics on the validation rows, `val_loss` (lower is better) among them; the model is in eval mode."""
 
-    def test(self, model: nn.Module, *, tick: Tick) -> dict[str, float]:
-        """Metrics on the test rows; asked for once, after training."""
+    def test(self, model: nn.Module, *, history: Sequence[tuple[int, Mapping[str, float]]], tick: Tick) -> TestResult:
+        """Metrics on the test rows and files about the model; asked for once, after training.
 
-    def adjusted_learning_rate(self, values: Mapping[str, Scalar]) -> float:
-        """The base learning rate that a directive sets. Raises ConfigurationError if it sets anything else."""
+        `history` holds epoch and metrics of all validation points.
+        """
+
+    def adjusted(self, values: Mapping[str, Scalar]) -> Knobs:
+        """The base values that a directive sets. Raises ConfigurationError for what cannot be changed in training."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.training import STEPS_PER_EPOCH, ToyWorkload, start
-from trainmaster_trainer.workload import Tick
+from trainmaster_trainer.workload import Knobs, Tick
 
 
 class BadSteps(ToyWorkload):
@@ -22,9 +22,9 @@ class BadSteps(ToyWorkload):
         self._bad = bad
         self._calls = -1
 
-    def training_loss(self, model: nn.Module, rows: Tensor) -> Tensor:
+    def losses(self, model: nn.Module, rows: Tensor, knobs: Knobs) -> Tensor:
         self._calls += 1
-        return super().training_loss(model, rows) * self._bad.get(self._calls, 1.0)
+        return super().losses(model, rows, knobs) * self._bad.get(self._calls, 1.0)
 
 
 def test_bad_steps_are_skipped_and_counted_in_their_epoch(tmp_path: Path) -> None:

@@ -31,16 +31,16 @@ STOP = ToyDirective(id="d2", kind="Stop", generation=3, at_step=12, reason="enou
 def _crash(root: Path, *, at_step: int, directives: tuple[ToyDirective, ...], every_steps: int | None) -> None:
     """Train, and die as SIGKILL would, before the given step: nothing is written on the way out."""
 
-    class Killed(Exception):  # noqa: N818  # not an error of the product
+    class Killed(BaseException):  # as SIGKILL: nothing of the product runs after it
         pass
 
     class Dying(ToyWorkload):
         calls = 0
 
-        def training_loss(self, model: Any, rows: Any) -> Any:  # noqa: ANN401  # as the base
+        def losses(self, model: Any, rows: Any, knobs: Any) -> Any:  # noqa: ANN401  # as the base
             if engine.state.step == at_step:
                 raise Killed
-            return super().training_loss(model, rows)
+            return super().losses(model, rows, knobs)
 
     engine, _ = start(root, *directives, every_steps=every_steps, workload=Dying())
     with pytest.raises(Killed):
@@ -61,6 +61,7 @@ def test_an_undisturbed_training_reports_each_epoch_once_and_ends_well(tmp_path:
     assert [(p["step"], p["epoch"], p["generation"]) for p in points] == [(5, 1, 1), (10, 2, 1), (15, 3, 1)]
     assert set(points[0]["metrics"]) == {
         "train_loss", "val_loss", "learning_rate", "grad_norm", "grad_norm_max", "nonfinite_steps",
+        "param_scheduler.total_changes",
     }  # fmt: skip
     assert session.ended is not None
     assert session.ended["outcome"] == "Completed"
@@ -131,7 +132,7 @@ def test_checkpoints_more_often_change_nothing(tmp_path: Path) -> None:
 
 
 def test_points_after_a_directive_carry_its_generation_and_its_learning_rate(tmp_path: Path) -> None:
-    engine, session = start(tmp_path, ADJUST, workload=ToyWorkload(lr_scheduler="constant"))
+    engine, session = start(tmp_path, ADJUST, workload=ToyWorkload(cosine=False))
 
     engine.run()
 

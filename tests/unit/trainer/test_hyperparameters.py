@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from trainmaster_trainer.errors import ConfigurationError
-from trainmaster_trainer.training import checked_hyperparameters
+from trainmaster_trainer.hyperparameters import checked_hyperparameters
 
 
 @pytest.mark.parametrize(

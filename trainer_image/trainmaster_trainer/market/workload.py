@@ -1,66 +1,175 @@
-"""The workload `market-classifier`: bars in, a judged classifier out."""
+"""The workload `market-classifier`: bars or feature tables in, a judged classifier out."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainmaster.api.hyperparameters import MarketClassifierHyperparameters, Scalar, is_adjustable
-from trainmaster_trainer.errors import ConfigurationError, DataError
-from trainmaster_trainer.market.bars import Bars, read_bars
-from trainmaster_trainer.market.evaluation import Scores, accuracy_half_width, prior_log_probabilities, score
-from trainmaster_trainer.market.features import WARM_UP, compute_features
-from trainmaster_trainer.market.labels import Labels, compute_labels
+from trainmaster.api.hyperparameters import SCHEDULABLE, MarketClassifierHyperparameters, Scalar, is_adjustable
+from trainmaster.api.parameter_schedules import ParameterSchedule
+from trainmaster.api.plan import Plan
+from trainmaster_trainer.errors import ConfigurationError
+from trainmaster_trainer.guards import GuardSettings
+from trainmaster_trainer.hyperparameters import checked_hyperparameters
+from trainmaster_trainer.market.balance import class_counts, class_weights, epoch_rows, raised_counts, shares_after
+from trainmaster_trainer.market.data import MarketData
+from trainmaster_trainer.market.evaluation import Scores, score
+from trainmaster_trainer.market.inputs import load_dataset
+from trainmaster_trainer.market.judgement import Said, judge
+from trainmaster_trainer.market.losses import noisy, row_losses
 from trainmaster_trainer.market.model import HybridCNNLSTMv2
-from trainmaster_trainer.market.split import Rows, Scaler, Split, walk_forward
-from trainmaster_trainer.sources import read_source
-from trainmaster_trainer.workload import Settings, Tick
+from trainmaster_trainer.market.split import Rows
+from trainmaster_trainer.parameters import schedules_of
+from trainmaster_trainer.workload import Knobs, MetricSpec, Settings, TestResult, Tick
 
 log = logging.getLogger(__name__)
 
-FEATURE_LIMIT: Final = 5.0
-"""Standardised features are clipped here: bars have heavy tails, and one crash must not steer the first layer."""
+NAME: Final = "market-classifier"
 EVALUATION_BATCH: Final = 1024
 """Windows per batch of an evaluation; a constant, since sums over other batches differ in the last bits."""
-FEW_BARS: Final = 5_000
-"""Fewer bars than this are worth a warning: the test block is then too small to tell skill from luck."""
+GAP_ROWS: Final = 8_192
+"""Train rows, evenly spread, on which the train loss is measured as the validation loss is: without dropout, noise and
+smoothing. The gap between the two is then overfitting and nothing else."""
+NEVER: Final = 10**9
+"""Validations: a patience that never ends."""
 
 
 class MarketClassifier:
     """Windows of standardised features, in the order of time, and the classes that followed."""
 
-    name = "market-classifier"
+    name = NAME
 
     def __init__(
-        self, hyperparameters: MarketClassifierHyperparameters, *, source: str, volumes: Mapping[str, str]
+        self,
+        hyperparameters: MarketClassifierHyperparameters,
+        *,
+        data: MarketData,
+        schedules: tuple[ParameterSchedule, ...] = (),
+        source: str = "",
     ) -> None:
-        """Read and prepare the data. Raises ConfigurationError and DataError with what does not fit."""
-        self._hyperparameters = hyperparameters
-        file = read_source(source, volumes=volumes)
-        self.fingerprint = file.sha256
-        self._prepare(read_bars(file))
+        self.hyperparameters = hyperparameters
+        self.data = data
+        self._schedules = schedules
+        self._source = source
+        self._train = torch.from_numpy(data.split.train)
+        self._train_targets = data.targets[self._train]
+        counts = class_counts(self._train_targets, classes=len(self.classes))
+        self._counts = counts
+        weights = class_weights(self._visited_counts) if hyperparameters.use_class_weights else None
+        self._class_weights = weights
+
+    @classmethod
+    def from_plan(cls, plan: Plan) -> Self:
+        """What a plan says. Raises ConfigurationError and DataError with what does not fit."""
+        if plan.data_source is None:
+            message = f"the workload {NAME} needs spec.data.source"
+            raise ConfigurationError(message)
+        values = checked_hyperparameters(NAME, given=plan.hyperparameters)
+        return cls.from_source(
+            MarketClassifierHyperparameters.model_validate(values),
+            source=plan.data_source,
+            volumes=plan.volumes,
+            schedules=plan.parameter_schedules,
+        )
+
+    @classmethod
+    def from_source(
+        cls,
+        hyperparameters: MarketClassifierHyperparameters,
+        *,
+        source: str,
+        volumes: Mapping[str, str],
+        schedules: tuple[ParameterSchedule, ...] = (),
+    ) -> Self:
+        """Read and prepare the data of a source; `volumes` is the folder of each claim."""
+        h = hyperparameters
+        dataset = load_dataset(source, volumes=volumes, horizon=h.horizon, dead_zone=h.dead_zone)
+        return cls(h, data=MarketData.prepare(dataset, h), schedules=schedules, source=source)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the model's outputs."""
+        return self.data.dataset.classes
 
     @property
     def settings(self) -> Settings:
         """What the engine carries out."""
-        return Settings(**{name: getattr(self._hyperparameters, name) for name in Settings.__dataclass_fields__})
+        h = self.hyperparameters
+        knobs = {name: float(getattr(h, name)) for name in SCHEDULABLE[NAME]}
+        if not h.use_focal_loss:
+            knobs["focal_gamma"] = 0.0
+        if not h.use_augmentation:
+            knobs["gaussian_noise_std"] = 0.0
+        return Settings(
+            epochs=h.epochs,
+            batch_size=h.batch_size,
+            knobs=knobs,
+            schedules=(*schedules_of(h), *self._schedules),
+            seed=h.seed,
+            gradient_accumulation_steps=h.gradient_accumulation_steps,
+            precision=h.precision,
+            device=h.device,
+            early_stopping_patience=h.early_stopping_patience,
+            guards=GuardSettings(
+                learning_rate=h.learning_rate,
+                adaptive_clipping=h.adaptive_clipping,
+                emergency_grad_norm=h.emergency_grad_norm,
+                # One owner: where the schedule waits for plateaus, the guard does not.
+                lr_plateau_patience=NEVER if h.lr_scheduler == "plateau" else h.lr_plateau_patience,
+                lr_plateau_factor=h.lr_plateau_factor,
+                min_learning_rate=h.min_learning_rate,
+                emergency_lr_factor=h.emergency_lr_factor,
+                max_lr_rescues=h.max_lr_rescues,
+                quarantine=h.quarantine,
+            ),
+        )
+
+    @property
+    def metrics(self) -> Mapping[str, MetricSpec]:
+        """What detectors may look at; chance is the class prior's."""
+        prior = (self._counts / self._counts.sum()).double()
+        entropy = -float((prior * prior.clamp(min=1e-12).log()).sum())
+        return {
+            "val_loss": MetricSpec(direction="min", chance=entropy),
+            "train_eval_loss": MetricSpec(direction="min", chance=entropy),
+            "val_accuracy": MetricSpec(direction="max", chance=float(prior.max())),
+            "val_f1": MetricSpec(direction="max"),
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the data."""
+        return self.data.dataset.fingerprint
 
     @property
     def train_rows(self) -> int:
         """Training windows."""
-        return len(self.split.train)
+        return len(self._train)
+
+    @property
+    def visits(self) -> int:
+        """Windows that an epoch visits, repeats of oversampling included."""
+        return int(self._visited_counts.sum())
+
+    def to(self, device: torch.device) -> None:
+        """Move the data."""
+        self.data.to(device)
+        self._train = self._train.to(device)
+        if self._class_weights is not None:
+            self._class_weights = self._class_weights.to(device)
 
     def build_model(self) -> nn.Module:
         """A network with fresh weights."""
-        h = self._hyperparameters
+        h = self.hyperparameters
         return HybridCNNLSTMv2(
-            features=self.inputs.shape[1],
+            features=self.data.inputs.shape[1],
             classes=len(self.classes),
             hidden=h.hidden_size,
             lstm_layers=h.lstm_layers,
@@ -68,119 +177,93 @@ class MarketClassifier:
             dropout=h.dropout,
         )
 
-    def training_loss(self, model: nn.Module, rows: Tensor) -> Tensor:
-        """Cross entropy with label smoothing on some training windows."""
-        bars = self._train[rows]
-        logits = model(self._windows(bars))
-        return functional.cross_entropy(
-            logits, self.targets[bars], label_smoothing=self._hyperparameters.label_smoothing
+    def configure(self, model: nn.Module, knobs: Knobs) -> None:
+        """Set the dropout of all parts."""
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = knobs["dropout"]
+            elif isinstance(module, nn.MultiheadAttention) or (isinstance(module, nn.LSTM) and module.num_layers > 1):
+                module.dropout = knobs["dropout"]
+
+    def epoch_rows(self, epoch: int) -> Tensor:
+        """Training windows of an epoch: each once, rare classes more often if oversampling is on."""
+        h = self.hyperparameters
+        if not h.use_oversampling:
+            return torch.arange(self.train_rows)
+        return epoch_rows(
+            self._train_targets, classes=len(self.classes), ratio=h.oversample_ratio, seed=h.seed, epoch=epoch
+        )
+
+    def losses(self, model: nn.Module, rows: Tensor, knobs: Knobs) -> Tensor:
+        """The loss of each window: see `market.losses`."""
+        ends = self._train[rows]
+        windows = noisy(self.data.windows(ends), std=knobs["gaussian_noise_std"])
+        return row_losses(
+            model(windows),
+            self.data.targets[ends],
+            label_smoothing=knobs["label_smoothing"],
+            focal_gamma=knobs["focal_gamma"],
+            class_weights=self._class_weights,
         )
 
     def validate(self, model: nn.Module, *, tick: Tick) -> dict[str, float]:
-        """Log-loss (no smoothing), accuracy and macro F1 on the validation windows."""
-        scores = self._judge(model, self.split.validation, tick=tick)
-        return {"val_loss": scores.log_loss, "val_accuracy": scores.accuracy, "val_f1": scores.f1}
-
-    def test(self, model: nn.Module, *, tick: Tick) -> dict[str, float]:
-        """The same on the test windows, beside the class prior of the training windows."""
-        scores = self._judge(model, self.split.test, tick=tick)
-        rows = len(self.split.test)
-        known = prior_log_probabilities(self.targets[self._train], classes=len(self.classes), rows=rows)
-        prior = score(known, self.targets[torch.from_numpy(self.split.test)])
+        """Log-loss (no smoothing), accuracy and macro F1 on the validation windows; the same loss on train windows."""
+        scores = self._judge(model, self.data.split.validation, tick=tick)
+        train = self.data.split.train
+        spread = train[np.linspace(0, len(train) - 1, min(len(train), GAP_ROWS)).astype(np.int64)]
         return {
-            "test_accuracy": scores.accuracy,
-            "test_f1": scores.f1,
-            "test_log_loss": scores.log_loss,
-            "prior_accuracy": prior.accuracy,
-            "prior_f1": prior.f1,
-            "prior_log_loss": prior.log_loss,
-            "test_rows": float(rows),
+            "val_loss": scores.log_loss,
+            "val_accuracy": scores.accuracy,
+            "val_f1": scores.f1,
+            "train_eval_loss": self._judge(model, spread, tick=tick).log_loss,
         }
 
-    def adjusted_learning_rate(self, values: Mapping[str, Scalar]) -> float:
-        """The base learning rate that a directive sets. Raises ConfigurationError if it sets anything else."""
+    def test(self, model: nn.Module, *, history: Sequence[tuple[int, Mapping[str, float]]], tick: Tick) -> TestResult:
+        """The verdict on the test windows, beside what needs no network: see `market.judgement`."""
+        split = self.data.split
+        said = Said(
+            validation=self.forecast(model, split.validation, tick=tick).numpy(),
+            test=self.forecast(model, split.test, tick=tick).numpy(),
+            trained_prior=self._trained_prior,
+            history=history,
+        )
+        return judge(model, said, data=self.data, hyperparameters=self.hyperparameters, source=self._source, tick=tick)
+
+    def adjusted(self, values: Mapping[str, Scalar]) -> Knobs:
+        """The base values that a directive sets. Raises ConfigurationError for what cannot be changed in training."""
         given = dict(values)
         for name in given:
-            if not is_adjustable(self.name, name=name, given=given):
-                message = f"{name} cannot be changed in a living process; only learning_rate can"
+            if not is_adjustable(NAME, name=name, given=given):
+                message = f"{name} cannot be changed in a living process; {', '.join(SCHEDULABLE[NAME])} can"
                 raise ConfigurationError(message)
-        merged = {**self._hyperparameters.model_dump(), **given}
+        merged = {**self.hyperparameters.model_dump(), **given}
         try:
-            return MarketClassifierHyperparameters.model_validate(merged).learning_rate
+            model = MarketClassifierHyperparameters.model_validate(merged)
         except ValueError as error:
             message = f"the directive's values do not fit: {error}"
             raise ConfigurationError(message) from None
+        return {name: float(getattr(model, name)) for name in given}
 
-    def _prepare(self, bars: Bars) -> None:
-        h = self._hyperparameters
-        features = compute_features(bars)
-        labels = compute_labels(bars.close, horizon=h.horizon, dead_zone=h.dead_zone)
-        self.split = self._split(bars)
-        self.scaler = Scaler.fit(features.values, rows=self.split.train)
-        self.feature_names = features.names
-        self.classes = labels.classes
-        self._check_classes(labels)
-        # The warm-up has no features; zeros there are never part of a window.
-        scaled = np.nan_to_num(self.scaler.apply(features.values, limit=FEATURE_LIMIT), nan=0.0)
-        self.inputs = torch.from_numpy(scaled).float()
-        self.targets = torch.from_numpy(labels.values)
-        self._train = torch.from_numpy(self.split.train)
-        self._offsets = torch.arange(1 - h.window, 1)
+    def forecast(self, model: nn.Module, rows: Rows, *, tick: Tick = lambda: None) -> Tensor:
+        """(rows, classes) log probabilities on the CPU, in double precision."""
+        parts = []
+        for part in torch.split(torch.from_numpy(rows).to(self._train.device), EVALUATION_BATCH):
+            tick()
+            with torch.inference_mode():
+                parts.append(functional.log_softmax(model(self.data.windows(part)).double(), dim=1))
+        return torch.cat(parts).cpu()
 
-    def _split(self, bars: Bars) -> Split:
-        h = self._hyperparameters
-        first, last = WARM_UP + h.window - 1, len(bars) - 1 - h.horizon
-        if last < first:
-            message = (
-                f"{bars.name}: {len(bars)} bars are too few for one window: {WARM_UP} to warm up, window {h.window} "
-                f"and horizon {h.horizon} need {first + h.horizon + 1}"
-            )
-            raise DataError(message)
-        split = walk_forward(
-            first=first,
-            last=last,
-            horizon=h.horizon,
-            embargo=h.embargo,
-            validation_share=h.validation_share,
-            test_share=h.test_share,
-        )
-        if len(split.train) < h.batch_size:
-            message = (
-                f"{bars.name}: {len(bars)} bars leave {len(split.train)} training windows, fewer than one batch of "
-                f"{h.batch_size}: give more bars or a smaller batch_size"
-            )
-            raise DataError(message)
-        if len(bars) < FEW_BARS:
-            log.warning(
-                "%s: %d bars are few: an accuracy on %d test rows is uncertain by +-%.1f points (95 %%), more than "
-                "most real skill; give %d bars or more",
-                bars.name,
-                len(bars),
-                len(split.test),
-                100 * accuracy_half_width(len(split.test)),
-                FEW_BARS,
-            )
-        return split
+    @property
+    def _visited_counts(self) -> Tensor:
+        h = self.hyperparameters
+        return raised_counts(self._counts, ratio=h.oversample_ratio) if h.use_oversampling else self._counts
 
-    def _check_classes(self, labels: Labels) -> None:
-        counts = np.bincount(labels.values[self.split.train], minlength=len(labels.classes))
-        if (counts == 0).any():
-            found = ", ".join(f"{name}: {count}" for name, count in zip(labels.classes, counts, strict=True))
-            message = (
-                f"the training rows lack a class ({found}; horizon {labels.horizon}, dead_zone "
-                f"{self._hyperparameters.dead_zone}): there is nothing to tell apart; change dead_zone or horizon, or "
-                "give bars that move"
-            )
-            raise DataError(message)
-
-    def _windows(self, bars: Tensor) -> Tensor:
-        """(rows, window, features), each ending at its bar; gathered, since copies would be `window` times the data."""
-        return self.inputs[bars[:, None] + self._offsets]
+    @property
+    def _trained_prior(self) -> NDArray[np.float64]:
+        h = self.hyperparameters
+        ratio = h.oversample_ratio if h.use_oversampling else None
+        shares: NDArray[np.float64] = shares_after(self._counts, ratio=ratio, weighted=h.use_class_weights).numpy()
+        return shares
 
     def _judge(self, model: nn.Module, rows: Rows, *, tick: Tick) -> Scores:
-        bars = torch.from_numpy(rows)
-        parts = []
-        for part in torch.split(bars, EVALUATION_BATCH):
-            tick()
-            parts.append(functional.log_softmax(model(self._windows(part)).double(), dim=1))
-        return score(torch.cat(parts), self.targets[bars])
+        return score(self.forecast(model, rows, tick=tick), self.data.targets[torch.from_numpy(rows)].cpu())
