@@ -73,6 +73,21 @@ def test_a_run_gets_a_job_runs_and_succeeds(new_run: NewRun) -> None:
     assert len(run.jobs()) == 1, "and the Job stays"
 
 
+def test_a_pod_that_no_node_takes_is_replaced_when_the_spec_says_another_place(new_run: NewRun) -> None:
+    run = new_run("misplaced")
+    run.create(nodeSelector={"pool": "nowhere"})
+    run.until_condition("Ready", "False", reason="Unschedulable")
+    run.edit(nodeSelector=None)
+    run.until_running(2)
+
+    status = run.status
+    assert causes(run) == ["FirstLaunch", "PlacementChanged"]
+    assert (status.get("crashes", 0), status.get("disruptions", 0), status["plan"]["generation"]) == (0, 0, 1)
+    assert [job["spec"]["template"]["spec"].get("nodeSelector") for job in run.jobs()] == [None], "the first is gone"
+    run.succeed()
+    assert run.status["launch"] == 2
+
+
 def test_bad_configuration_is_not_launched_again(new_run: NewRun) -> None:
     run = new_run("wrong")
     run.create()

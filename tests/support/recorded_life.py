@@ -4,7 +4,7 @@ Each pass is what the reconciler does: look at the server, decide, write status,
 waits until the cluster is still (every Job runs or has ended, and none is on its way out), so that a life has the same
 passes wherever it is led. Of what a cluster shows only three things are replaced: a Job's beginning and end are dated
 by the script's clock, since decisions reckon with them; the session that local mode shows as each run's owner is left
-out, and so is the node of a pod.
+out, and so is where a pod runs, or may run.
 """
 
 from __future__ import annotations
@@ -173,11 +173,12 @@ class Life:
         raise AssertionError(message)
 
     def dated(self, job: ObservedJob) -> ObservedJob:
-        """The Job with moments of the script, when each was first seen, and without its node: local mode has none."""
+        """The Job with moments of the script, when each was first seen, and without a place: local mode has none."""
         since, end = job.running_since, job.ended_at
         return replace(
             job,
             node="",
+            placement="",
             created_at=None,
             running_since=self.moments.setdefault((job.uid, "since"), self.now) if since else None,
             ended_at=self.moments.setdefault((job.uid, "end"), self.now) if end else None,

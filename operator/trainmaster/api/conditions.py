@@ -61,6 +61,7 @@ class Reason:
     NODE_LOST: Final = "NodeLost"
     OUT_OF_MEMORY: Final = "OutOfMemory"
     OWNER_SUSPENDED: Final = "OwnerSuspended"
+    PLACEMENT_CHANGED: Final = "PlacementChanged"
     POD_NOT_CREATED: Final = "PodNotCreated"
     REPEATED_CRASH: Final = "RepeatedCrash"
     RERUN: Final = "Rerun"

@@ -10,6 +10,8 @@ LABEL_SPEC_HASH = f"{GROUP}/spec-hash"
 """The first `LABEL_MAX` hexadecimal digits of the hash: what a label can hold of it."""
 ANNOTATION_RUN_NAME = f"{GROUP}/run-name"
 """On a launch's pods: a run's name may be too long for a label."""
+ANNOTATION_PLACEMENT = f"{GROUP}/placement"
+"""On a launch's Job: a digest of what its pod is placed by (`core.run.placement`)."""
 
 REPORT_AUDIENCE = "trainmaster-report"
 """Audience of the tokens that launchers report with: good for nothing else, and no other token is good for that."""

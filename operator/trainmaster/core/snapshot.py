@@ -51,6 +51,8 @@ class ObservedJob:
     state: JobState
     created_at: datetime | None = None
     """When it was created, as its cluster says; None: not known."""
+    placement: str = ""
+    """`core.run.placement.placement_of` the spec that it was made of; empty: not known."""
     deleting: bool = False
     live_pods: int = 0
     """Pods that run or are still ending."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.support.runs import Field, at, conditions_of, decision_of, job_of, look, run_of, status_of
 from trainmaster.api.conditions import DecisionKind, DecisionState, Phase, Reason
 from trainmaster.api.trainingrun import TrainingRunStatus
+from trainmaster.core.run.placement import placement_of
 from trainmaster.core.run.waiting import LOST_SECONDS, POD_SECONDS
 from trainmaster.core.snapshot import JobState, ObservedJob, Told
 
@@ -104,6 +106,64 @@ def test_a_scheduling_deadline_ends_the_waiting_and_says_what_was_waited_for() -
     assert "9 Insufficient nvidia.com/gpu" in said(ended)[1]
     assert (ended.crashes, ended.disruptions) == (0, 0)
 
+
+# -- a spec that changes while its pod waits ---------------------------------------------------------------------------
+
+BEFORE: dict[str, Any] = {"nodeSelector": {"pool": "a", "zone": "z"}}
+PLACED = placement_of(run_of(**BEFORE).spec)
+CHANGES: list[dict[str, Any]] = [
+    {"nodeSelector": {"pool": "b", "zone": "z"}},
+    {},
+    BEFORE | {"tolerations": [{"key": "gpu", "operator": "Exists"}]},
+    BEFORE | {"imagePullSecrets": [{"name": "pull"}]},
+    BEFORE | {"priorityClassName": "high"},
+    BEFORE | {"serviceAccountName": "trainer"},
+]
+
+
+@pytest.mark.parametrize("state", ["Pending", "Suspended"])
+@pytest.mark.parametrize("changed", CHANGES)
+def test_a_launch_that_waits_with_what_the_spec_does_not_say_any_more_is_followed_by_another(
+    changed: dict[str, Any], state: JobState
+) -> None:
+    job = job_of(state, placement=PLACED)
+    ordered = look(run_of(status=status_of(), **changed), job).status
+    assert [(d.kind, d.reason) for d in ordered.decisions] == [(DecisionKind.END_LAUNCH, Reason.PLACEMENT_CHANGED)]
+    again = look(run_of(status=ordered, **changed), replace(job, deleting=True)).status
+    assert len(again.decisions) == 1, "it is ended once"
+
+    status = look(run_of(status=again, **changed), now=at(10)).status
+    assert (status.launch, status.decisions[-1].reason) == (2, Reason.PLACEMENT_CHANGED)
+    assert (status.crashes, status.disruptions, status.quick_ends) == (0, 0, 0)
+    assert look(run_of(status=status, **changed), job_of("Pending", launch=2, placement="")).status.launch == 2
+
+
+@pytest.mark.parametrize(
+    ("job", "spec"),
+    [
+        pytest.param(job_of("Pending", placement=PLACED), BEFORE, id="nothing has changed"),
+        pytest.param(
+            job_of("Pending", placement=PLACED), {"nodeSelector": {"zone": "z", "pool": "a"}}, id="in another order"
+        ),
+        pytest.param(
+            job_of("Pending", placement=PLACED), BEFORE | {"ttlSecondsAfterFinished": 5}, id="something else has"
+        ),
+        pytest.param(job_of("Running", placement=PLACED), {}, id="the pod runs"),
+        pytest.param(job_of("Pending"), {}, id="a Job of an older operator"),
+    ],
+)
+def test_other_launches_stay(job: ObservedJob, spec: dict[str, Any]) -> None:
+    assert look(run_of(status=status_of(), **spec), job).status.decisions == ()
+
+
+def test_a_deadline_that_has_passed_is_not_put_off_by_another_place() -> None:
+    run = run_of(status=status_of(), schedulingDeadlineSeconds=600)
+    status = look(run, job_of("Pending", placement=PLACED), now=at(600)).status
+
+    assert [d.reason for d in status.decisions] == [Reason.SCHEDULING_DEADLINE_EXCEEDED]
+
+
+# -- what ends the waiting --------------------------------------------------------------------------------------------
 
 OWN_IMAGE: dict[str, Any] = {"workload": "custom", "command": ["python", "train.py"], "image": "Not/An/Image"}
 

@@ -25,6 +25,7 @@ from trainmaster.api.labels import job_name
 from trainmaster.api.plan import Plan
 from trainmaster.api.trainingrun import TrainingRun
 from trainmaster.core.plan import build_plan
+from trainmaster.core.run.placement import placement_of
 from trainmaster.core.snapshot import CreateJob
 from trainmaster_launcher.settings import Settings, read_settings
 
@@ -199,6 +200,14 @@ def test_where_the_pod_may_run_is_handed_on() -> None:
 
     assert {name: pod[name] for name in spec} == spec
     assert not set(spec) & set(pod_of(manifest_of(run_of())))
+
+
+def test_a_job_carries_what_its_pod_is_placed_by() -> None:
+    run = run_of(nodeSelector={"pool": "gpu"})
+    job = manifest_of(run)
+    seen = job_facts(job | {"metadata": job["metadata"] | {"uid": "u", "resourceVersion": "1"}})
+
+    assert observe_job(seen, []).placement == placement_of(run.spec)
 
 
 # -- foreign images ---------------------------------------------------------------------------------------------------

@@ -17,11 +17,19 @@ from typing import Any, Final
 from trainmaster.adapters.kubernetes.observed import CONTAINER
 from trainmaster.api.admin import AdminSettings
 from trainmaster.api.conditions import EXIT_CONFIGURATION, EXIT_RETRY
-from trainmaster.api.labels import ANNOTATION_RUN_NAME, API_VERSION, LABEL_LAUNCH, LABEL_RUN_UID, REPORT_AUDIENCE
+from trainmaster.api.labels import (
+    ANNOTATION_PLACEMENT,
+    ANNOTATION_RUN_NAME,
+    API_VERSION,
+    LABEL_LAUNCH,
+    LABEL_RUN_UID,
+    REPORT_AUDIENCE,
+)
 from trainmaster.api.plan import Plan
 from trainmaster.api.synthetic import underlying_file
 from trainmaster.api.trainingrun import TrainingRun, TrainingRunSpec
 from trainmaster.core.allowed import not_allowed
+from trainmaster.core.run.placement import placement_of
 from trainmaster.core.snapshot import CreateJob
 from trainmaster.ports.cluster import RefusedEffectError
 
@@ -94,6 +102,7 @@ def job_manifest(run: TrainingRun, effect: CreateJob, settings: LaunchSettings) 
             "name": effect.name,
             "namespace": meta.namespace,
             "labels": labels,
+            "annotations": {ANNOTATION_PLACEMENT: placement_of(run.spec)},
             "ownerReferences": [_owner(run)],
         },
         "spec": {

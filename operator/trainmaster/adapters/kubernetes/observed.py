@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from trainmaster.adapters.kubernetes.pod_words import deletion, disruption, end_reason, waiting
 from trainmaster.api.conditions import EXIT_CONFIGURATION, EXIT_OK, EXIT_RETRY, POD_DELETED
-from trainmaster.api.labels import ANNOTATION_RUN_NAME, API_VERSION, LABEL_LAUNCH, LABEL_RUN_UID
+from trainmaster.api.labels import ANNOTATION_PLACEMENT, ANNOTATION_RUN_NAME, API_VERSION, LABEL_LAUNCH, LABEL_RUN_UID
 from trainmaster.api.problems import field_path
 from trainmaster.api.protocol import TerminationMessage
 from trainmaster.api.wording import explain
@@ -47,6 +47,7 @@ class JobFacts:
     run_name: str
     launch: int
     created_at: datetime | None
+    placement: str
     suspended: bool
     deleting: bool
     ended: JobState | None
@@ -98,6 +99,7 @@ def job_facts(job: Json) -> JobFacts:
         run_name=owner.get("name", ""),
         launch=_launch(meta),
         created_at=datetime.fromisoformat(created) if (created := meta.get("creationTimestamp")) else None,
+        placement=(meta.get("annotations") or {}).get(ANNOTATION_PLACEMENT, ""),
         suspended=bool(spec.get("suspend")),
         deleting="deletionTimestamp" in meta,
         ended=ended,
@@ -162,6 +164,7 @@ def observe_job(job: JobFacts, pods: Sequence[PodFacts]) -> ObservedJob:
         launch=job.launch,
         state=state,
         created_at=job.created_at,
+        placement=job.placement,
         deleting=job.deleting,
         # The Job's own count covers pods that the watch has not shown yet; of an ended Job it is past.
         live_pods=len(living) if job.ended else max(len(living), job.active_pods),

@@ -23,6 +23,7 @@ from trainmaster.core.run.deadlines import backs_off, exceeded, expiry, is_quick
 from trainmaster.core.run.hearing import heard_words
 from trainmaster.core.run.nodes import avoided, note, note_failure, remembered
 from trainmaster.core.run.outcome import Ending, classify, invalid_ending
+from trainmaster.core.run.placement import is_outdated
 from trainmaster.core.run.records import asks_for_earlier, decide_record, taken_over
 from trainmaster.core.run.standing import Standing, terminal_standing
 from trainmaster.core.run.waiting import is_hopeless, lost_standing, steady, waiting_standing
@@ -118,7 +119,10 @@ def _why_end(snapshot: Snapshot, status: TrainingRunStatus, now: datetime) -> st
         return Reason.OWNER_SUSPENDED
     if is_hopeless(current_job(snapshot, status), run.spec):
         return Reason.INVALID_CONFIGURATION
-    return exceeded(run, status, now)
+    late = exceeded(run, status, now)
+    if late is None and is_outdated(current_job(snapshot, status), run.spec):
+        return Reason.PLACEMENT_CHANGED
+    return late
 
 
 def _living_standing(
