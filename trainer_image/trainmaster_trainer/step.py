@@ -146,7 +146,7 @@ class TrainStep:
             parts.append(losses.detach())
             shares.append(share.detach())
             start += len(losses)
-        return torch.cat(parts), torch.stack(shares).sum()
+        return torch.cat(parts), sum(shares[1:], start=shares[0])
 
     def _signals(self, loss: Tensor, losses: Tensor, *, batch: Filtered | None, begin: int) -> StepSignals:
         """Judge loss and gradient. What ranks have found is summed first, so that all judge the same."""
@@ -160,7 +160,7 @@ class TrainStep:
         if self._scaler is not None:
             self._scaler.unscale_(self._optimizer)
         norm = torch.nn.utils.get_total_norm(grads)
-        ok = is_finite(loss) & is_finite(norm)
+        ok = is_finite(loss + norm)
         explained = torch.zeros_like(ok) if batch is None else self._guards.observe(batch.rows, losses)
         return StepSignals(loss=loss, norm=norm, ok=ok, explained=explained)
 

@@ -4,8 +4,9 @@ Norms are positive and spread over decades, so their logarithms are looked at. W
 absolute deviation `d` of the last 256 logarithmic norms, the threshold is `exp(m + max(3 * 1.4826 * d, log 2))`, never
 above the ceiling (`max_grad_norm`). Medians are not moved by a spike, which therefore enters the history unclipped.
 
-A slot that has no norm yet holds +inf. With more than half of the slots empty the median is infinite and the ceiling
-holds alone; from then on the estimate tightens until the ring is full. There is no phase to switch, and no count.
+A slot that has no norm yet counts as a norm far above any ceiling. With more than half of the slots empty that is the
+median, and the ceiling holds alone; from then on the estimate tightens until the ring is full. There is no phase to
+switch, and no count. All of it is a few dozen kernels on one element each, so their number is what it costs.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ HALVINGS: Final = 4.0
 """Emergencies in a row that still halve the threshold: at a sixteenth, gradients no longer move the weights much."""
 RELIEF_STEPS: Final = 64
 """Healthy steps that undo one halving: longer than a burst of bad batches, shorter than an epoch."""
-NORM_EPSILON: Final = 1e-6
-"""Keeps the factor finite for a zero gradient; the value of torch.nn.utils.clip_grad_norm_."""
+EMPTY: Final = 80.0
+"""Logarithm that an empty slot holds: above all norms that float32 can square, below its overflow in `exp`."""
+LEAST_THRESHOLD: Final = 1e-30
+"""Keeps a threshold over 0 where norms are so small that `exp` rounds to 0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +62,7 @@ class AdaptiveGradientClipper(TensorState):
         """A clipper without history; not `adaptive`: the threshold is the ceiling, emergencies apart."""
         self._adaptive = adaptive
         self._emergency_norm = emergency_norm
-        self.ring = torch.full((RING,), math.inf, device=device)
+        self.ring = torch.full((RING,), EMPTY, device=device)
         """Logarithms of the newest finite norms over 0, oldest first."""
         self.halvings = torch.zeros((), device=device)
         """How often the threshold is halved at present, as a negative number: -4 to 0, fractions while it recovers."""
@@ -78,19 +81,20 @@ class AdaptiveGradientClipper(TensorState):
     def step(self, norm: Tensor, *, ok: Tensor, ceiling: float) -> ClipDecision:
         """Judge one norm by those before it, then remember it; `ok`: the step is taken (loss and norm are finite)."""
         typical = self.ring.median()
-        emergency = ok & (norm > self._emergency_limit(typical, ceiling=ceiling))
-        self.halvings.add_(ok, alpha=1 / RELIEF_STEPS).clamp_(max=0.0)
-        self.halvings.add_(emergency, alpha=-1.0).clamp_(min=-HALVINGS)
+        seen = norm * ok  # 0 or NaN for a step that is not taken: no comparison with it is true
+        emergency = seen > self._emergency_limit(typical, ceiling=ceiling)
+        self.halvings.add_(ok, alpha=1 / RELIEF_STEPS).add_(emergency, alpha=-1.0 - 1 / RELIEF_STEPS)
+        self.halvings.clamp_(min=-HALVINGS, max=0.0)
         threshold = self._threshold(typical, ceiling=ceiling) * self.halvings.exp2()
-        grad_scale = ((norm + NORM_EPSILON) / threshold).clamp(min=1.0)
-        clipped = ok & (grad_scale > 1.0)
+        grad_scale = (norm / threshold).clamp(min=1.0)
+        clipped = seen > threshold
         self.counters.add_(torch.stack([clipped, emergency]))
-        self._remember(norm, ok=ok)
+        self._remember(seen)
         return ClipDecision(grad_scale=grad_scale, clipped=clipped, emergency=emergency)
 
     def widen(self) -> None:
         """Forget the history: after a warm restart or another batch the old norms say nothing about the new ones."""
-        self.ring.fill_(math.inf)
+        self.ring.fill_(EMPTY)
 
     def _emergency_limit(self, typical: Tensor, *, ceiling: float) -> Tensor:
         """The norm above which all is wrong: the absolute one, or a ratio to the median that is above the ceiling.
@@ -99,16 +103,16 @@ class AdaptiveGradientClipper(TensorState):
         """
         if not self._adaptive:
             return torch.full_like(typical, self._emergency_norm)
-        return (typical.exp() * EMERGENCY_RATIO).clamp(min=ceiling).clamp(max=self._emergency_norm)
+        # Where the ceiling is above the absolute limit, clamp gives the limit.
+        return (typical.exp() * EMERGENCY_RATIO).clamp(min=ceiling, max=self._emergency_norm)
 
     def _threshold(self, typical: Tensor, *, ceiling: float) -> Tensor:
         if not self._adaptive:
             return torch.full_like(typical, ceiling)
-        deviation = (self.ring - typical).abs().median() * MAD_TO_DEVIATION
-        threshold = (typical + (SPREADS * deviation).clamp(min=math.log(MIN_RATIO))).exp()
-        # Inf - Inf while less than half of the ring is filled.
-        return threshold.nan_to_num(nan=math.inf, posinf=math.inf).clamp(max=ceiling)
+        deviation = (self.ring - typical).abs_().median()
+        margin = (deviation * (SPREADS * MAD_TO_DEVIATION)).clamp_(min=math.log(MIN_RATIO))
+        return margin.add_(typical).exp_().clamp_(min=LEAST_THRESHOLD, max=ceiling)
 
-    def _remember(self, norm: Tensor, *, ok: Tensor) -> None:
-        shifted = torch.cat([self.ring[1:], norm.float().log().reshape(1)])
-        self.ring.copy_(torch.where(ok & (norm > 0.0), shifted, self.ring))
+    def _remember(self, seen: Tensor) -> None:
+        shifted = torch.cat([self.ring[1:], seen.log().reshape(1)])
+        self.ring = torch.where(seen > 0.0, shifted, self.ring)

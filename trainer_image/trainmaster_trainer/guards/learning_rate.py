@@ -40,7 +40,7 @@ _RECOVERY_PER_STEP: Final = math.log(10.0) / RECOVERY_STEPS
 class SmartLRAdapter(TensorState):
     """Cuts the learning rate when validations stall, and rescues a training that blows up."""
 
-    STATE: ClassVar = ("rescue_level", "plateau_level", "rescues", "cool_down", "best", "stalled", "changes")
+    STATE: ClassVar = ("rescue_level", "plateau_level", "rescues", "cuts", "cool_down", "best", "stalled")
 
     def __init__(self, settings: GuardSettings, *, device: torch.device) -> None:
         """An adapter that has changed nothing yet."""
@@ -52,18 +52,18 @@ class SmartLRAdapter(TensorState):
         self.plateau_level = torch.zeros((), device=device)
         """Logarithm of the plateaus' share of it, 0 or less."""
         self.rescues = torch.zeros((), dtype=torch.int64, device=device)
+        self.cuts = torch.zeros((), dtype=torch.int64, device=device)
         self.cool_down = torch.zeros((), dtype=torch.int64, device=device)
         """Taken steps until a rescue is possible again."""
         self.best = torch.full((), math.inf, dtype=torch.float64, device=device)
         """Best finite validation loss."""
         self.stalled = torch.zeros((), dtype=torch.int64, device=device)
         """Validations since then, or since the last cut."""
-        self.changes = torch.zeros((), dtype=torch.int64, device=device)
 
     @property
     def total_changes(self) -> Tensor:
         """Cuts and rescues, one element on the device; the slow recovery is not counted."""
-        return self.changes
+        return self.cuts + self.rescues
 
     @property
     def multiplier(self) -> Tensor:
@@ -77,16 +77,15 @@ class SmartLRAdapter(TensorState):
         """
         # A comparison with NaN is false. A step with a finite loss and an infinite norm is not taken, and with fp16
         # that is how the scaler finds its scale.
-        emergency = ~(loss.abs() <= EMERGENCY_LOSS) & ~explained
-        emergency = emergency | (ok & (norm > self._settings.emergency_grad_norm))
+        tame = loss.abs() <= EMERGENCY_LOSS
+        emergency = (ok & (norm > self._settings.emergency_grad_norm)) | ~(tame | explained)
         ready = self.cool_down == 0
         rescued = emergency & ready & (self.rescues < self._settings.max_lr_rescues)
-        self.cool_down.add_(ok & ~ready, alpha=-1).add_(rescued, alpha=COOL_DOWN_STEPS)
+        self.cool_down.add_(ok, alpha=-1).clamp_(min=0).add_(rescued, alpha=COOL_DOWN_STEPS)
         self.rescue_level.add_(ok & ready & ~emergency, alpha=_RECOVERY_PER_STEP)
-        self.rescue_level.copy_(torch.minimum(self.rescue_level, self.rescues * self._recovered))
+        torch.minimum(self.rescue_level, self.rescues * self._recovered, out=self.rescue_level)
         self.rescue_level.add_(rescued, alpha=math.log(self._settings.emergency_lr_factor))
         self.rescues.add_(rescued)
-        self.changes.add_(rescued)
         return rescued
 
     def validated(self, loss: float) -> None:
@@ -98,7 +97,7 @@ class SmartLRAdapter(TensorState):
         self.stalled.add_(1).mul_(~improved)
         cut = (self.stalled >= self._settings.lr_plateau_patience) & (self.multiplier > self._floor)
         self.plateau_level.add_(cut, alpha=math.log(self._settings.lr_plateau_factor))
-        self.changes.add_(cut)
+        self.cuts.add_(cut)
         self.stalled.mul_(~cut)
 
     def widen(self) -> None:

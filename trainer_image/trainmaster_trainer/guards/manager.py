@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import torch
 from torch import Tensor, nn
 
-from trainmaster_trainer.guards.clipper import NORM_EPSILON, AdaptiveGradientClipper
+from trainmaster_trainer.guards.clipper import AdaptiveGradientClipper
 from trainmaster_trainer.guards.finite import finite_parameters
 from trainmaster_trainer.guards.learning_rate import SmartLRAdapter
 from trainmaster_trainer.guards.quarantine import Filtered, Quarantine
@@ -76,10 +76,10 @@ class IntegrationManager:
 
     def filter(self, rows: Tensor) -> Filtered:
         """The rows of a batch without those in quarantine; see Quarantine.filter."""
-        untouched = Filtered(rows, torch.ones(rows.shape, device=rows.device))
-        if not self._settings.quarantine:
-            return untouched
-        return self._guarded(QUARANTINE, lambda: self.quarantine.filter(rows), otherwise=untouched)
+        batch = None
+        if self._settings.quarantine:
+            batch = self._guarded(QUARANTINE, lambda: self.quarantine.filter(rows), otherwise=None)
+        return Filtered(rows, torch.ones(rows.shape, device=rows.device)) if batch is None else batch
 
     def observe(self, rows: Tensor, losses: Tensor) -> Tensor:
         """Whether poison rows make a step bad; they are marked. See Quarantine.observe."""
@@ -97,7 +97,7 @@ class IntegrationManager:
         )
         clip = self._guarded(CLIPPER, lambda: self.clipper.step(norm, ok=ok, ceiling=max_grad_norm), otherwise=None)
         if clip is None:
-            grad_scale = ((norm + NORM_EPSILON) / max_grad_norm).clamp(min=1.0)
+            grad_scale = (norm / max_grad_norm).clamp(min=1.0)
             self._count(ok, clipped=ok & (grad_scale > 1.0), emergency=rescued)
         else:
             grad_scale = clip.grad_scale

@@ -12,7 +12,6 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from trainmaster_trainer.guards.finite import is_finite
 from trainmaster_trainer.guards.tensors import TensorState
 
 
@@ -59,9 +58,9 @@ class Quarantine(TensorState):
             rows: the row numbers that `filter` returned, shape (rows,).
             losses: their losses, shape (rows,), before any weight.
         """
-        bad = ~is_finite(losses)
+        bad = (losses - losses) != 0.0  # infinity minus itself is NaN, and NaN differs from all
         count = bad.sum()
-        blamed = (count > 0) & (2 * count < losses.numel())
+        blamed = (count > 0) & (count < losses.numel() / 2)
         # Several writes to one place write the same value: the order does not matter.
         self.marks.index_fill_(0, torch.where(bad & blamed, rows, self._nowhere), 1)
         return blamed
