@@ -6,7 +6,6 @@ an adjusted close, a volume of 0) is said aloud.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -19,8 +18,6 @@ from trainmaster_trainer.market.cells import Chunk, column_names, find_column, r
 from trainmaster_trainer.market.instruments import INSTRUMENT_NAMES, Places
 from trainmaster_trainer.market.times import TIME_NAMES, Times
 from trainmaster_trainer.sources import SourceFile
-
-log = logging.getLogger(__name__)
 
 PRICES: Final = ("open", "high", "low", "close")
 ADJUSTED_NAMES: Final = ("adjclose", "adjustedclose", "adjusted")
@@ -46,6 +43,8 @@ class Bars:
     """Names; one empty name where the file has none."""
     starts: tuple[int, ...] = (0,)
     """First bar of each instrument: the bars of an instrument follow each other."""
+    notes: tuple[str, ...] = ()
+    """What was repaired or is worth a warning, in words."""
 
     def __len__(self) -> int:
         return len(self.close)
@@ -60,10 +59,11 @@ class Bars:
 
 def read_bars(file: SourceFile) -> Bars:
     """The bars in a file. Raises DataError with file, row, column, value and a way out."""
-    columns = _find_columns(column_names(file), name=file.name)
+    given = column_names(file)
+    columns = _find_columns(given, name=file.name)
     times = Times(columns["time"], name=file.name)
     places = Places(name=file.name, time_column=columns["time"], instrument_column=columns.get("instrument"))
-    outside = _Outside(name=file.name)
+    outside = _Outside()
     pieces: dict[str, list[Floats]] = {each: [] for each in (*PRICES, "volume")}
     for chunk in read_chunks(file):
         for meaning, piece in _read_chunk(chunk, columns, outside=outside).items():
@@ -72,7 +72,7 @@ def read_bars(file: SourceFile) -> Bars:
         places.add(chunk)
     arrangement = places.arrange(time := times.finish())
     whole = {meaning: arrangement.apply(np.concatenate(pieces.pop(meaning))) for meaning in (*PRICES, "volume")}
-    _tell(whole["volume"], outside, adjusted=columns.get("adjusted"))
+    unused = tuple(column for column in given if column not in columns.values())
     return Bars(
         name=file.name,
         time=arrangement.apply(time),
@@ -83,6 +83,7 @@ def read_bars(file: SourceFile) -> Bars:
         low=whole["low"],
         close=whole["close"],
         volume=whole["volume"],
+        notes=(*_notes(whole["volume"], outside, columns=columns, unused=unused), *places.notes),
     )
 
 
@@ -102,18 +103,13 @@ def _find_columns(columns: tuple[str, ...], *, name: str) -> dict[str, str]:
             "to Time, Open, High, Low, Close, Volume, or add a column `label` to make it a feature table"
         )
         raise DataError(message)
-    known = {meaning: column for meaning, column in found.items() if column is not None}
-    unused = [column for column in columns if column not in known.values()]
-    if unused:
-        log.warning("%s: nothing is made of column %s; bars are time, prices and volume", name, ", ".join(unused))
-    return known
+    return {meaning: column for meaning, column in found.items() if column is not None}
 
 
 @dataclass(kw_only=True, slots=True)
 class _Outside:
     """Bars that open or close outside their range: told, but kept."""
 
-    name: str
     count: int = 0
     first: str = ""
 
@@ -164,19 +160,13 @@ def _volume(chunk: Chunk, column: str) -> Floats:
     return np.where(volume > 0, volume, np.nan)
 
 
-def _tell(volume: Floats, outside: _Outside, *, adjusted: str | None) -> None:
-    name = outside.name
-    if adjusted:
-        log.info("%s: open, high, low and close are scaled by %s / close", name, adjusted)
+def _notes(volume: Floats, outside: _Outside, *, columns: dict[str, str], unused: tuple[str, ...]) -> Iterator[str]:
+    if unused:
+        yield f"nothing is made of column {', '.join(unused)}; bars are time, prices and volume"
+    if "adjusted" in columns:
+        yield f"open, high, low and close are scaled by {columns['adjusted']} / close"
     if outside.count:
-        log.warning(
-            "%s: %d bars open or close outside their range, the first on %s", name, outside.count, outside.first
-        )
+        yield f"{outside.count} bars open or close outside their range, the first on {outside.first}"
     missing = int(np.isnan(volume).sum())
     if missing > FREQUENT_ZERO_VOLUME * len(volume):
-        log.warning(
-            "%s: %d of %d bars have no volume (0 or empty): volume features are neutral there",
-            name,
-            missing,
-            len(volume),
-        )
+        yield f"{missing} of {len(volume)} bars have no volume (0 or empty): volume features are neutral there"

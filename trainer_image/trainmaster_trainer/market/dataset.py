@@ -34,7 +34,7 @@ class Dataset:
     time: NDArray[np.datetime64]
     """(rows,), in UTC. Where the source has no times the row's number, in nanoseconds."""
     horizon: int
-    """Rows after which a label is known: 0 where it belongs to the row itself."""
+    """Rows after which a label is known, 1 or more."""
     timed: bool = True
     instruments: tuple[str, ...] = ("",)
     starts: tuple[int, ...] = (0,)
@@ -42,7 +42,7 @@ class Dataset:
     truth: Truth | None = None
     """What the maker of the data knows; None for data that was measured."""
     notes: tuple[str, ...] = ()
-    """What was repaired or is worth a warning, in words."""
+    """What was repaired or is worth a warning, in words, without the name; whoever trains on the rows says it aloud."""
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -13,8 +12,6 @@ from numpy.typing import NDArray
 from trainmaster_trainer.errors import DataError
 from trainmaster_trainer.market.cells import Chunk
 from trainmaster_trainer.market.dataset import Rows
-
-log = logging.getLogger(__name__)
 
 INSTRUMENT_NAMES: Final = ("symbol", "instrument", "ticker")
 """Names of the column that says what is traded."""
@@ -31,7 +28,15 @@ class Places:
     _lines: list[NDArray[np.int64]] = field(default_factory=list)
     _codes: list[NDArray[np.int64]] = field(default_factory=list)
     _known: dict[str, int] = field(default_factory=dict)
+    _reversed: list[str] = field(default_factory=list)
     _unit: str = "line"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What `arrange` repaired, in words."""
+        if not self._reversed:
+            return ()
+        return (f"the newest row comes first{_of(', '.join(self._reversed))}; the rows are put in the order of time",)
 
     def add(self, chunk: Chunk) -> None:
         """Note a chunk's rows. Raises DataError for a row without an instrument where there is a column of them."""
@@ -75,7 +80,7 @@ class Places:
             return slice(None)
         self._refuse_repeated(time, lines, instrument=instrument)
         if not steps.any():
-            log.info("%s: the newest row comes first; the rows are put in the order of time", self.name)
+            self._reversed.append(instrument)
             return slice(None, None, -1)
         # Against the direction that most of the file goes.
         at = int((steps != (steps.mean() > 0.5)).argmax()) + 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainmaster_trainer.market.bars import Bars
 from trainmaster_trainer.market.dataset import UNKNOWN
 from trainmaster_trainer.market.features import Floats, volatility
 
@@ -48,7 +48,8 @@ def compute_labels(close: Floats, *, horizon: int, dead_zone: float) -> Labels:
     return Labels(classes=("down", "flat", "up"), values=values, horizon=horizon)
 
 
-def compute_all_labels(bars: Bars, *, horizon: int, dead_zone: float) -> Labels:
-    """The same for the bars of several instruments, each by itself: no label reaches into another instrument."""
-    parts = [compute_labels(part.close, horizon=horizon, dead_zone=dead_zone) for part in bars.parts()]
+def compute_all_labels(close: Floats, *, starts: tuple[int, ...], horizon: int, dead_zone: float) -> Labels:
+    """The same for several instruments, whose first bars are at `starts`: no label reaches into another instrument."""
+    bounds = [*starts, len(close)]
+    parts = [compute_labels(close[start:end], horizon=horizon, dead_zone=dead_zone) for start, end in pairwise(bounds)]
     return Labels(classes=parts[0].classes, values=np.concatenate([part.values for part in parts]), horizon=horizon)

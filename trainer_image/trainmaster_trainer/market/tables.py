@@ -7,7 +7,6 @@ rows is that of time. Nothing is computed from the features, so what looks into 
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,13 +15,12 @@ from numpy.typing import NDArray
 
 from trainmaster_trainer.errors import DataError
 from trainmaster_trainer.market.cells import Chunk, column_names, find_column, read_chunks
-from trainmaster_trainer.market.dataset import UNKNOWN, Dataset
+from trainmaster_trainer.market.dataset import UNKNOWN
 from trainmaster_trainer.market.features import Allocate
 from trainmaster_trainer.market.instruments import INSTRUMENT_NAMES, Places
+from trainmaster_trainer.market.store import Stored
 from trainmaster_trainer.market.times import TIME_NAMES, Times
 from trainmaster_trainer.sources import SourceFile
-
-log = logging.getLogger(__name__)
 
 LABEL_NAMES: Final = ("label",)
 MOST_CLASSES: Final = 100
@@ -38,8 +36,8 @@ def is_table(file: SourceFile) -> bool:
     return find_column(column_names(file), meaning="label", names=LABEL_NAMES, name=file.name) is not None
 
 
-def read_table(file: SourceFile, *, horizon: int, allocate: Allocate | None = None) -> Dataset:
-    """The rows of a feature table; `horizon` is the number of rows after which a label is known.
+def read_table(file: SourceFile, *, allocate: Allocate | None = None) -> Stored:
+    """The rows of a feature table.
 
     `allocate` gives the array of (rows, features) to fill. Raises DataError with file, row, column, value, way out.
     """
@@ -59,19 +57,16 @@ def read_table(file: SourceFile, *, horizon: int, allocate: Allocate | None = No
     values = gathered.values(allocate)
     if not arrangement.as_it_is:
         values[:] = arrangement.apply(values)
-    return Dataset(
-        name=file.name,
-        fingerprint=file.sha256,
+    return Stored(
         feature_names=columns.features,
         values=values,
         labels=arrangement.apply(labels),
         classes=classes,
         time=arrangement.apply(time),
         timed=times is not None,
-        horizon=horizon,
         instruments=arrangement.instruments,
         starts=arrangement.starts,
-        notes=notes,
+        notes=(*notes, *places.notes),
     )
 
 
@@ -136,13 +131,11 @@ class _Gathered:
         rows = sum(len(labels) for labels in self._labels)
         worst = sorted(self._gaps.items(), key=lambda item: -item[1][0])[:3]
         where = "; ".join(f"{column}: {count} empty, the first on {first}" for column, (count, first) in worst)
-        told = f"{self.name}: {self._rows_with_gaps} of {rows} rows lack a feature ({where})"
+        told = f"{self._rows_with_gaps} of {rows} rows lack a feature ({where})"
         if self._rows_with_gaps > MOST_GAPS * rows:
-            message = f"{told}: more than {MOST_GAPS:.0%}; fill the gaps or remove the columns"
+            message = f"{self.name}: {told}: more than {MOST_GAPS:.0%}; fill the gaps or remove the columns"
             raise DataError(message)
-        note = f"{told}: no window with one of them is used"
-        log.warning("%s", note)
-        return (note,)
+        return (f"{told}: no window with one of them is used",)
 
     def classes(self, *, column: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """Labels as numbers from 0 on, UNKNOWN where they are empty, and their names, in the order of the numbers."""

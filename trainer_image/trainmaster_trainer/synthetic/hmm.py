@@ -100,7 +100,7 @@ def make_hmm(source: HmmSource) -> Dataset:
         labels=labels,
         classes=tuple(str(n) for n in range(source.states)),
         time=FIRST_TIME + STEP * np.arange(source.rows),
-        horizon=0,
+        horizon=1,
         truth=HmmTruth(
             likelihoods=likelihoods, labels=labels, prior=prior, stay=source.stay, label_noise=source.label_noise
         ),
