@@ -1,13 +1,16 @@
-"""Trains what TRAINMASTER_PLAN says: `python -m trainmaster_trainer`, started by the launcher.
+"""Trains what TRAINMASTER_PLAN says: `python -m trainmaster_trainer [WORKLOAD]`, started by the launcher.
 
+WORKLOAD stands for the plan's own: an entry point of the group `trainmaster.workloads`, or MODULE:FUNCTION.
 Exit codes: 0 trained and reported, 75 asked to end (SIGTERM, Ctrl-C), 78 plan, data or machine do not fit.
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from typing import Final
 
 from pydantic import ValidationError
@@ -20,14 +23,17 @@ from trainmaster_trainer.errors import ConfigurationError, TrainerError
 PLAN_VARIABLE: Final = "TRAINMASTER_PLAN"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     """Train; the exit code."""
+    parser = argparse.ArgumentParser(prog="trainmaster_trainer", description=__doc__.partition("\n")[0])
+    parser.add_argument("workload", nargs="?", help="entry point of trainmaster.workloads, or MODULE:FUNCTION")
+    target = parser.parse_args(arguments).workload
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="trainer: %(levelname)s: %(message)s")
     guard_cpu()
     try:
         plan = read_plan()
         check_torch()
-        return _train(plan)
+        return _train(plan, target=target)
     except ConfigurationError as error:
         sys.stderr.write(f"trainer: {error}\n")
         return EXIT_CONFIGURATION
@@ -65,13 +71,13 @@ def check_torch() -> None:
         raise ConfigurationError(message)
 
 
-def _train(plan: Plan) -> int:
+def _train(plan: Plan, *, target: str | None) -> int:
     # After check_torch: these import torch themselves.
     from trainmaster_trainer.engine import InterruptionError  # noqa: PLC0415  # see above
     from trainmaster_trainer.training import train  # noqa: PLC0415  # see above
 
     try:
-        train(plan)
+        train(plan, target=target)
     except InterruptionError as interruption:
         logging.getLogger(__name__).info("%s: ended with a checkpoint", interruption)
         return EXIT_RETRY
@@ -79,4 +85,4 @@ def _train(plan: Plan) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
