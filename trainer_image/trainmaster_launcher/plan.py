@@ -45,6 +45,7 @@ class Plan:
     command: tuple[str, ...]
     env: Mapping[str, str]
     root: Path
+    """Of the launcher's own files: that of the checkpoints, unless those go to an object store."""
     restart_lease: int
     hang_limits: Mapping[str, float]
     grace_seconds: float
@@ -93,12 +94,18 @@ def _parse(wire: Wire) -> Plan:
         base_generation=int(wire["baseGeneration"]),
         command=tuple(str(word) for word in wire.get("command", ())),
         env={str(name): str(value) for name, value in wire.get("env", {}).items()},
-        root=Path(wire["storage"]["root"]),
+        root=working_root(wire),
         restart_lease=int(wire["restartLease"]),
         hang_limits=limits,
         grace_seconds=float(wire.get("terminationGraceSeconds", 120)),
         directives=directives,
     )
+
+
+def working_root(wire: Wire) -> Path:
+    """The folder in which launches of a plan keep their journals. Raises KeyError where the plan names none."""
+    storage = wire["storage"]
+    return Path(storage.get("work") or storage["root"])
 
 
 def supersedes(new: Plan, old: Plan) -> bool:

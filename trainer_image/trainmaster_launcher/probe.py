@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from pathlib import Path
 from typing import Final
 
+from trainmaster_launcher.plan import working_root
 from trainmaster_launcher.sdk import connect
 
 STEPS: Final = 5
@@ -18,7 +18,7 @@ def main() -> None:
     """Count to `STEPS`, with one crash on the way, and go on from where it was."""
     session = connect()
     plan = json.loads(os.environ["TRAINMASTER_PLAN"])
-    mark = Path(plan["storage"]["root"]) / str(plan["launch"]) / "probe-step"
+    mark = working_root(plan) / str(plan["launch"]) / "probe-step"
     start = int(mark.read_text()) if mark.exists() else 0
     for step in range(start, STEPS):
         session.progress("training", step=step, total_steps=STEPS)

@@ -21,7 +21,10 @@ class StoragePlan(OpenModel):
     """Where checkpoints go and which are kept."""
 
     root: str
-    """Folder of the run's rerun: `<checkpoints>/<uid>/<rerun>`; a launch writes only `<root>/<launch>`."""
+    """Where the run's rerun has its checkpoints: `<checkpoints>/<uid>/<rerun>`, a folder or an address in an object
+    store (`s3://`, `gs://`); a launch writes only `<root>/<launch>`."""
+    work: str | None = None
+    """Folder for what the launcher itself keeps, where `root` is no folder; absent: `root`."""
     keep_last: int = 3
     keep_best: int = 1
     every_steps: int | None = None

@@ -25,7 +25,9 @@ _FILE: Final = r"(package|pvc)://[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)+"
 _PAIR: Final = r"[A-Za-z_]+=[A-Za-z0-9._:/-]+"
 FILE_PATTERN: Final = rf"^{_FILE}$"
 SOURCE_PATTERN: Final = rf"^({_FILE}|synthetic://[A-Za-z0-9-]+(\?{_PAIR}(&{_PAIR})*)?)$"
-CLAIM_PATTERN: Final = r"^pvc://[a-z0-9]([a-z0-9-]*[a-z0-9])?(/[A-Za-z0-9._-]+)*$"
+_CLAIM: Final = r"pvc://[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+_BUCKET: Final = r"(s3|gs)://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
+CHECKPOINTS_PATTERN: Final = rf"^({_CLAIM}|{_BUCKET})(/[A-Za-z0-9._-]+)*$"
 IMAGE_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"
 MEMORY_PATTERN: Final = r"^[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)?$"
 RESOURCE_PATTERN: Final = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
@@ -175,8 +177,9 @@ class StorageSpec(ApiModel):
     checkpoints: str = Field(
         "pvc://checkpoints",
         max_length=1024,
-        pattern=CLAIM_PATTERN,
-        description="`pvc://CLAIM/PATH`; below it each run has a folder of its own, named by its UID.",
+        pattern=CHECKPOINTS_PATTERN,
+        description="`pvc://CLAIM/PATH`, or `s3://BUCKET/PATH` or `gs://BUCKET/PATH` with the credentials of the pod's "
+        "service account; below it each run has a folder of its own, named by its UID.",
     )
     keep_last: int = Field(3, ge=1, le=1000, description="Newest checkpoints that each launch keeps.")
     keep_best: int = Field(1, ge=0, le=1000, description="Best checkpoints, by validation loss, to keep besides.")

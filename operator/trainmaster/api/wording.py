@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from trainmaster.api.parameter_schedules import NUMBER_PATTERN
 from trainmaster.api.trainingrun import (
-    CLAIM_PATTERN,
+    CHECKPOINTS_PATTERN,
     FILE_PATTERN,
     IMAGE_PATTERN,
     MEMORY_PATTERN,
@@ -29,7 +29,10 @@ _PATTERNS: Final = {
         "letters, digits, `.`, `_` and `-` in each part; other sources have no code in this version",
     ),
     FILE_PATTERN: ("must look like package://DISTRIBUTION/PATH or pvc://CLAIM/PATH", ""),
-    CLAIM_PATTERN: ("must look like pvc://CLAIM or pvc://CLAIM/PATH", "the claim's name is in lower case"),
+    CHECKPOINTS_PATTERN: (
+        "must look like pvc://CLAIM, s3://BUCKET or gs://BUCKET, with or without a /PATH behind it",
+        "names of claims and buckets are in lower case",
+    ),
     IMAGE_PATTERN: (
         "must be the name of an image",
         "for example python:3.11-slim, or registry.example/team/image@sha256:...",

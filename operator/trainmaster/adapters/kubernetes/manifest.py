@@ -38,6 +38,8 @@ Json = dict[str, Any]
 CLAIM_SCHEME: Final = "pvc://"
 CLAIMS: Final = "/claims"
 """Folder under which a pod finds its claims, by name."""
+WORK: Final = "/work"
+"""Folder of the launcher's own files where checkpoints go to an object store; it ends with the pod."""
 TOKEN_FOLDER: Final = "/var/run/secrets/trainmaster.io"  # noqa: S105 - a folder
 TOKEN_SECONDS: Final = 3600
 """Life of a report token; the kubelet renews it at four fifths of that."""
@@ -78,8 +80,9 @@ class LaunchSettings:
 
 
 def localise(plan: Plan) -> Plan:
-    """The plan as the launcher's pod sees it: claims as folders."""
-    storage = plan.storage.model_copy(update={"root": _folder(plan.storage.root)})
+    """The plan as the launcher's pod sees it: claims as folders, object stores with a folder to work in."""
+    update = {"root": _folder(plan.storage.root)} if _in_claim(plan) else {"work": WORK}
+    storage = plan.storage.model_copy(update=update)
     volumes = {claim: f"{CLAIMS}/{claim}" for claim in _claims(plan)}
     return plan.model_copy(update={"volumes": volumes, "storage": storage})
 
@@ -206,6 +209,7 @@ def _launcher_container(settings: LaunchSettings) -> Json:
 def _container(run: TrainingRun, plan: Plan, settings: LaunchSettings) -> Json:
     claims = [{"name": f"claim-{n}", "mountPath": f"{CLAIMS}/{claim}"} for n, claim in enumerate(_claims(plan))]
     launcher = {"name": "launcher", "mountPath": LAUNCHER_FOLDER, "readOnly": True}
+    work = {"name": "work", "mountPath": WORK}
     command = (
         ["python3", f"{LAUNCHER_FOLDER}/launcher.pyz"] if run.spec.image else ["python", "-m", "trainmaster_launcher"]
     )
@@ -223,6 +227,7 @@ def _container(run: TrainingRun, plan: Plan, settings: LaunchSettings) -> Json:
             {"name": "home", "mountPath": HOME},
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - the pod's own
             *([launcher] if run.spec.image else []),
+            *([] if _in_claim(plan) else [work]),
             *claims,
         ],
     }
@@ -273,8 +278,14 @@ def _volumes(run: TrainingRun, plan: Plan) -> list[Json]:
         {"name": "home", "emptyDir": {}},
         {"name": "shm", "emptyDir": shm},
         *([{"name": "launcher", "emptyDir": {}}] if run.spec.image else []),
+        *([] if _in_claim(plan) else [{"name": "work", "emptyDir": {}}]),
         *claims,
     ]
+
+
+def _in_claim(plan: Plan) -> bool:
+    """Whether checkpoints go to a claim, not to an object store."""
+    return plan.storage.root.startswith(CLAIM_SCHEME)
 
 
 def _claims(plan: Plan) -> list[str]:

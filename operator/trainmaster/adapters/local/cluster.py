@@ -107,6 +107,8 @@ class LocalCluster:
         if wanted.spec.rerun != stored.status.observed_rerun:
             return
         claim, path = _claim(stored.spec.storage.checkpoints)
+        if not claim:
+            return  # an object store is where it was
         root = self._volume(claim) / path / stored.metadata.uid / str(stored.status.reruns)
         if not root.is_dir():
             message = (
@@ -191,9 +193,11 @@ class LocalCluster:
         self._spawn(self._end(job.name, grace=run.spec.termination_grace_period_seconds))
 
     def localise(self, plan: Plan) -> Plan:
-        """The plan with claims as folders."""
+        """The plan with claims as folders, and a folder to work in where checkpoints go to an object store."""
         claim, path = _claim(plan.storage.root)
-        storage = plan.storage.model_copy(update={"root": str(self._volume(claim) / path)})
+        work = self._state.work(plan.run_uid) / plan.storage.root.rpartition("/")[2]
+        update = {"root": str(self._volume(claim) / path)} if claim else {"work": str(work)}
+        storage = plan.storage.model_copy(update=update)
         claims = set(self._settings.volumes) | {_claim(underlying_file(plan.data_source) or "")[0]} - {""}
         volumes = {claim: str(self._volume(claim)) for claim in sorted(claims)}
         return plan.model_copy(update={"volumes": volumes, "storage": storage})

@@ -70,6 +70,10 @@ class StateDir:
         """Folders of a run's Jobs."""
         return self.root / "jobs" / run_uid
 
+    def work(self, run_uid: str) -> Path:
+        """Of the launchers of a run whose checkpoints go to an object store."""
+        return self.jobs(run_uid) / "work"
+
     def trainer_lock(self, run_uid: str) -> Path:
         """Held by a launcher and its training process: never two of one run."""
         return self.jobs(run_uid) / "trainer.lock"
