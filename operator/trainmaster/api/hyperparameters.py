@@ -71,7 +71,7 @@ SCHEDULABLE: Final[Mapping[str, tuple[str, ...]]] = {
 """By workload: hyperparameters that `spec.parameterSchedules` may move over the training."""
 
 
-def effective(workload: str, given: dict[str, Scalar]) -> dict[str, Scalar]:
+def effective(workload: str, given: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """All hyperparameters of a workload: the given values over the defaults, typed.
 
     `"5e-5"` and `5e-5` mean the same. Raises pydantic's ValidationError on names and values that do not fit.

@@ -17,10 +17,66 @@ ALIASES: Final = {"scheduler_type": "lr_scheduler"}
 """Other names under which a hyperparameter may be given; results carry the second."""
 
 
-class MarketClassifierHyperparameters(BaseModel):
-    """Hyperparameters of the workload `market-classifier`."""
+class _Hyperparameters(BaseModel):
+    """What both parts have in common."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_boolean_as_number(cls, value: object, info: ValidationInfo) -> object:
+        """Python's `True` is an integer, so `epochs: true` would silently train one epoch."""
+        declared = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and declared in (int, float):
+            raise PydanticCustomError("boolean_as_number", "must be a number")
+        return value
+
+
+class MarketModelHyperparameters(_Hyperparameters):
+    """The hyperparameters of the model alone."""
+
+    hidden_size: int = Field(
+        48,
+        ge=4,
+        le=4_096,
+        multiple_of=4,
+        description="Channels of convolutions, LSTM and attention.",
+    )
+    lstm_layers: int = Field(
+        1,
+        ge=1,
+        le=8,
+        description="Stacked LSTM layers.",
+    )
+    attention_heads: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="Heads of self-attention; must divide `hidden_size`.",
+    )
+    dropout: float = Field(
+        0.4,
+        ge=0,
+        lt=1,
+        allow_inf_nan=False,
+        description="Share of activations dropped in training.",
+    )
+
+    @field_validator("attention_heads")
+    @classmethod
+    def _check_heads(cls, heads: int, info: ValidationInfo) -> int:
+        hidden = info.data.get("hidden_size", heads)
+        if hidden % heads:
+            raise PydanticCustomError(
+                "heads_divide_hidden_size",
+                "must divide hidden_size: {hidden_size} is no multiple of {attention_heads}",
+                {"hidden_size": hidden, "attention_heads": heads},
+            )
+        return heads
+
+
+class MarketTrainerHyperparameters(_Hyperparameters):
+    """The hyperparameters of data, training and evaluation."""
 
     epochs: int = Field(
         150,
@@ -53,7 +109,8 @@ class MarketClassifierHyperparameters(BaseModel):
         ge=0,
         le=10,
         allow_inf_nan=False,
-        description="Floor below which the guards lower no base learning rate; at most `learning_rate`, if given.",
+        validate_default=True,
+        description="Floor below which the guards lower no base learning rate; at most `learning_rate`.",
     )
     weight_decay: float = Field(
         0.01,
@@ -157,13 +214,6 @@ class MarketClassifierHyperparameters(BaseModel):
         default=True,
         description="Windows whose own loss is not finite are left out of later batches.",
     )
-    dropout: float = Field(
-        0.4,
-        ge=0,
-        lt=1,
-        allow_inf_nan=False,
-        description="Share of activations dropped in training.",
-    )
     label_smoothing: float = Field(
         0.1,
         ge=0,
@@ -227,25 +277,6 @@ class MarketClassifierHyperparameters(BaseModel):
         allow_inf_nan=False,
         description="Half-width of the class `flat`, in volatilities of the horizon; 0 makes two classes.",
     )
-    hidden_size: int = Field(
-        48,
-        ge=4,
-        le=4_096,
-        multiple_of=4,
-        description="Channels of convolutions, LSTM and attention.",
-    )
-    lstm_layers: int = Field(
-        1,
-        ge=1,
-        le=8,
-        description="Stacked LSTM layers.",
-    )
-    attention_heads: int = Field(
-        4,
-        ge=1,
-        le=64,
-        description="Heads of self-attention; must divide `hidden_size`.",
-    )
     validation_share: float = Field(
         0.1,
         gt=0,
@@ -307,15 +338,6 @@ class MarketClassifierHyperparameters(BaseModel):
                 values[name] = value
         return values
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _refuse_boolean_as_number(cls, value: object, info: ValidationInfo) -> object:
-        """Python's `True` is an integer, so `epochs: true` would silently train one epoch."""
-        declared = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and declared in (int, float):
-            raise PydanticCustomError("boolean_as_number", "must be a number")
-        return value
-
     @field_validator("warmup_epochs")
     @classmethod
     def _check_warmup(cls, warmup: int, info: ValidationInfo) -> int:
@@ -325,19 +347,6 @@ class MarketClassifierHyperparameters(BaseModel):
                 "warmup_too_long", "must be less than epochs, {epochs}, for warmup-cosine", {"epochs": epochs}
             )
         return warmup
-
-    # The three below judge what is given; the defaults fit every value that their partners may have.
-    @field_validator("attention_heads")
-    @classmethod
-    def _check_heads(cls, heads: int, info: ValidationInfo) -> int:
-        hidden = info.data.get("hidden_size", heads)
-        if hidden % heads:
-            raise PydanticCustomError(
-                "heads_divide_hidden_size",
-                "must divide hidden_size: {hidden_size} is no multiple of {attention_heads}",
-                {"hidden_size": hidden, "attention_heads": heads},
-            )
-        return heads
 
     @field_validator("gradient_accumulation_steps")
     @classmethod
@@ -360,3 +369,7 @@ class MarketClassifierHyperparameters(BaseModel):
                 "floor_above_rate", "must be at most learning_rate, {learning_rate}", {"learning_rate": base}
             )
         return floor
+
+
+class MarketClassifierHyperparameters(MarketModelHyperparameters, MarketTrainerHyperparameters):
+    """Hyperparameters of the workload `market-classifier`."""

@@ -12,6 +12,7 @@ from trainmaster.api.hyperparameters import (
     REASONS,
     SCHEDULABLE,
     MarketClassifierHyperparameters,
+    Scalar,
     effective,
 )
 
@@ -101,10 +102,18 @@ def test_a_warm_up_must_end_before_the_training_does_where_there_is_one() -> Non
         effective(MARKET, {"epochs": 3, "lr_scheduler": "warmup-cosine"})
 
 
-def test_the_floor_may_lie_above_the_rate_only_where_nobody_gave_it() -> None:
-    assert effective(MARKET, {"learning_rate": 1e-8})["learning_rate"] == 1e-8
-    with pytest.raises(ValidationError, match="must be at most learning_rate"):
-        effective(MARKET, {"learning_rate": 1e-4, "min_learning_rate": 1e-3})
+def test_the_floor_lies_below_the_rate() -> None:
+    assert effective(MARKET, {"learning_rate": 1e-8, "min_learning_rate": 0})["learning_rate"] == 1e-8
+    for given in ({"learning_rate": 1e-8}, {"learning_rate": 1e-4, "min_learning_rate": 1e-3}):
+        with pytest.raises(ValidationError, match="must be at most learning_rate"):
+            effective(MARKET, given)
+
+
+@pytest.mark.parametrize("given", [{}, {"learning_rate": 1e-3}, {"scheduler_type": "StepLR"}, {"epochs": 1}])
+def test_what_a_plan_freezes_is_valid_again_where_it_is_read(given: dict[str, Scalar]) -> None:
+    values = effective(MARKET, given)
+
+    assert effective(MARKET, values) == values
 
 
 def test_values_survive_a_round_trip() -> None:
