@@ -12,6 +12,8 @@ from trainmaster_trainer.evaluation.predictions import Floats, Ints, Predictions
 COLDEST: Final = 0.05
 HOTTEST: Final = 20.0
 """Temperatures outside are no calibration any more: the model says nothing, or knows everything, on these rows."""
+AT_LIMIT: Final = 1e-6
+"""Share by which a temperature that was cut off may lie within the limits: what bisection leaves."""
 BISECTIONS: Final = 60
 """Halvings of the range of temperatures: more than a double can hold."""
 BINS: Final = 15
@@ -38,6 +40,11 @@ class Calibration:
     temperature: float
     shift: tuple[float, ...]
     """One number per class, log(pi_true / pi_trained); zeros where training saw the true frequencies."""
+
+    @property
+    def at_limit(self) -> bool:
+        """Whether a temperature further out would have fitted better."""
+        return not COLDEST * (1 + AT_LIMIT) < self.temperature < HOTTEST * (1 - AT_LIMIT)
 
     def apply(self, log_probabilities: Floats) -> Floats:
         """Calibrated log probabilities (rows, classes)."""

@@ -6,11 +6,13 @@ dynamic; the length of the window is fixed, since exporters are known to freeze 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -67,13 +69,18 @@ class Calibrated(nn.Module):
 
 
 def export_onnx(model: nn.Module, calibration: Calibration, *, window: int, features: int) -> Exported:
-    """Export a model that lies on the CPU, in eval mode and float32; compare it with PyTorch on random windows.
+    """Export a copy of a model, on the CPU, in eval mode and float32; compare it with PyTorch on random windows.
 
     torch's older exporter is tried first (under a second), the newer one (about ten) where that fails or differs.
     Raises ExportError if onnx or onnxruntime is missing, or neither gives a model that computes the same.
     """
-    shape = (window, features)
-    calibrated = Calibrated(model, calibration).eval()
+    # What is done to an exported model must not be done to a training one; tracing needs ordinary tensors.
+    with torch.inference_mode(mode=False), torch.no_grad(), _slow_attention():
+        calibrated = Calibrated(copy.deepcopy(model).cpu().float(), calibration).eval()
+        return _export(calibrated, shape=(window, features))
+
+
+def _export(calibrated: Calibrated, *, shape: tuple[int, int]) -> Exported:
     problems: list[str] = []
     for name, export in EXPORTERS.items():
         try:
@@ -94,6 +101,17 @@ def export_onnx(model: nn.Module, calibration: Calibration, *, window: int, feat
     raise ExportError(message)
 
 
+@contextmanager
+def _slow_attention() -> Iterator[None]:
+    """Without the fused attention of torch, which ONNX has no operator for."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
 def largest_difference(model: nn.Module, content: bytes, *, shape: tuple[int, ...]) -> float:
     """Between PyTorch and ONNX Runtime, over PARITY_BATCHES; infinite where one is finite and the other is not.
 
@@ -106,7 +124,7 @@ def largest_difference(model: nn.Module, content: bytes, *, shape: tuple[int, ..
     worst = 0.0
     for batch in PARITY_BATCHES:
         windows = torch.randn(batch, *shape, generator=generator)
-        with torch.inference_mode():
+        with torch.no_grad():
             expected = model(windows)
         computed = torch.from_numpy(session.run(None, {INPUT_NAME: windows.numpy()})[0])
         difference = float((computed - expected).abs().max()) if computed.shape == expected.shape else float("inf")

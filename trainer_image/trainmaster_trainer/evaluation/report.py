@@ -157,7 +157,13 @@ def _calibration(judged: Judged, *, warnings: list[str]) -> Calibration:
     if not finite.any():
         warnings.append(f"none of {len(raw)} validation rows has finite probabilities: no temperature is fitted")
         return Calibration(temperature=1.0, shift=shift)
-    return calibrate(raw[finite], judged.validation.targets[finite], shift=shift)
+    calibration = calibrate(raw[finite], judged.validation.targets[finite], shift=shift)
+    if calibration.at_limit:
+        warnings.append(
+            f"the temperature is at its limit of {calibration.temperature:.3g}: on {int(finite.sum())} validation rows "
+            "the probabilities say nothing, or everything"
+        )
+    return calibration
 
 
 def _baselines(judged: Judged, *, warnings: list[str], tick: Tick) -> dict[str, Floats]:

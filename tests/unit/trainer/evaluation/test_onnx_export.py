@@ -40,6 +40,27 @@ def test_the_market_model_computes_the_same_in_onnx_at_three_batch_sizes(model: 
     assert (batch.dim_value, window.dim_value, features.dim_value) == (0, WINDOW, FEATURES), "only the batch is free"
 
 
+def test_a_model_in_training_is_left_as_it_is_and_inference_mode_is_no_hindrance(model: nn.Module) -> None:
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    with torch.inference_mode():
+        exported = export_onnx(model, CALIBRATION, window=WINDOW, features=FEATURES)
+
+    assert exported.record.exporter == "torchscript"
+    assert model.training
+    assert torch.backends.mha.get_fastpath_enabled()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_exporting_draws_no_random_number(model: nn.Module) -> None:
+    state = torch.get_rng_state()
+
+    export_onnx(model, CALIBRATION, window=WINDOW, features=FEATURES)
+
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_what_is_exported_is_calibrated(model: nn.Module) -> None:
     windows = torch.randn(6, WINDOW, FEATURES)
 
@@ -103,3 +124,25 @@ def test_the_difference_is_that_of_the_worst_batch(model: nn.Module) -> None:
 
     assert largest_difference(calibrated, content, shape=(WINDOW, FEATURES)) < PARITY_TOLERANCE
     assert largest_difference(other, content, shape=(WINDOW, FEATURES)) > PARITY_TOLERANCE
+
+
+class LastBar(nn.Module):
+    """A model of a person's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        logits: Tensor = self.head(windows[:, -1])
+        return logits
+
+
+@pytest.mark.parametrize("exporter", list(EXPORTERS))
+def test_both_exporters_carry_a_foreign_model(monkeypatch: pytest.MonkeyPatch, exporter: str) -> None:
+    monkeypatch.setattr(onnx_export, "EXPORTERS", {exporter: EXPORTERS[exporter]})
+
+    record = export_onnx(LastBar(), CALIBRATION, window=WINDOW, features=FEATURES).record
+
+    assert (record.exporter, record.opset) == (exporter, OPSET)
+    assert record.largest_difference < PARITY_TOLERANCE / 10

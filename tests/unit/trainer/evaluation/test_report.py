@@ -120,6 +120,15 @@ def test_predictions_that_are_not_finite_are_counted_warned_of_and_judged_as_no_
     assert all(math.isfinite(value) for value in report.metrics.values())
 
 
+def test_a_temperature_at_its_limit_is_warned_of() -> None:
+    judged = _judged()
+    wrong = judged.validation.saying(judged.validation.log_probabilities[::-1])
+
+    (warning,) = evaluate(replace(judged, validation=wrong)).warnings
+
+    assert "the temperature is at its limit of 20: on 600 validation rows" in warning
+
+
 def test_a_model_of_nothing_but_nan_is_still_judged() -> None:
     judged = _judged()
     judged.test_log_probabilities[:] = np.nan
