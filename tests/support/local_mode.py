@@ -34,6 +34,8 @@ TINY = {
     "attention_heads": 2,
     "embargo": 4,
     "seed": 11,
+    "use_oversampling": False,
+    "evaluation": "brief",
 }
 """Hyperparameters that train in a second: six steps an epoch."""
 PATIENCE_SECONDS = 90.0

@@ -310,6 +310,11 @@ class MarketTrainerHyperparameters(_Hyperparameters):
         default=True,
         description="Checks split, scaler and sampler, and trains a memorising model on coin flips: it must not win.",
     )
+    evaluation: Literal["full", "brief"] = Field(
+        "full",
+        description="`brief` leaves out what takes seconds and judges nothing but the scores: fitted baselines, "
+        "pictures, ONNX export and leak audit; for trials of a study.",
+    )
     export_onnx: bool = Field(
         default=True,
         description="Exports the best weights to ONNX after training, if their outputs agree.",

@@ -98,6 +98,7 @@ MARKET_REASONS: Final[Mapping[str, str]] = {
     ),
     "device": "The same manifest trains on a laptop and in a cluster.",
     "leak_audit": "A leak makes every other number worthless, shows in none of them, and takes seconds to find.",
+    "evaluation": "A score means nothing without what a simple model gets on the same rows.",
     "export_onnx": "Who serves the model needs neither torch nor this code.",
     "seed": "Fixed, so that two runs of one manifest are the same run.",
 }

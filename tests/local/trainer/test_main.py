@@ -19,7 +19,9 @@ from tests.support.training import store
 from trainmaster.api.plan import HangLimits, Plan, StoragePlan
 from trainmaster_trainer.__main__ import main
 
-SMALL: dict[str, Any] = {"epochs": 1, "batch_size": 64, "hidden_size": 8, "attention_heads": 2, "window": 6}
+SMALL: dict[str, Any] = {
+    "epochs": 1, "batch_size": 64, "hidden_size": 8, "attention_heads": 2, "window": 6, "evaluation": "brief",
+}  # fmt: skip
 PATIENCE_SECONDS = 120
 UD2 = {"x86_64": b"\x0f\x0b", "aarch64": b"\x00\x00\x00\x00"}
 """An instruction that no CPU has, by architecture."""
@@ -57,7 +59,7 @@ def test_it_trains_what_the_plan_says_and_exits_with_0(tmp_path: Path) -> None:
     code, errors = _run(_plan(tmp_path))
 
     assert code == 0, errors
-    assert "WARNING: pvc://data/bars.csv: 600 bars are few" in errors
+    assert "WARNING: pvc://data/bars.csv: 600 rows are few" in errors
     found = store(tmp_path / "root").newest()
     assert found is not None
     assert found[0].epoch == 1

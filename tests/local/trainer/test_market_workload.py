@@ -15,6 +15,7 @@ from trainmaster_trainer.market.workload import MarketClassifier
 
 SMALL: dict[str, Any] = {
     "epochs": 2, "batch_size": 32, "hidden_size": 8, "attention_heads": 2, "window": 6, "learning_rate": 0.003,
+    "evaluation": "brief",
 }  # fmt: skip
 BARS = 400
 

@@ -72,6 +72,7 @@ MARKET: dict[str, Any] = {
             "precision": "float32",
             "device": "cpu",
             "leak_audit": True,
+            "evaluation": "full",
             "export_onnx": False,
             "seed": 7,
         },
@@ -186,6 +187,7 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
             "precision": ("fp16", True),
             "device": ("tpu", "cuda:0"),
             "leak_audit": (3,),
+            "evaluation": ("none", 1),
             "export_onnx": ("model.onnx",),
             "seed": (-1, 2**31),
         }.items()

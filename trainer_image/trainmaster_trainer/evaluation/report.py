@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter, with_config
 
 from trainmaster_trainer.evaluation import pictures
-from trainmaster_trainer.evaluation.baselines import Block, Tick, class_prior, fitted_baselines, simple_baselines
+from trainmaster_trainer.evaluation.baselines import Block, Tick, fitted_baselines, simple_baselines
 from trainmaster_trainer.evaluation.calibration import (
     Calibration,
     ReliabilityBin,
@@ -55,6 +55,8 @@ class Judged:
     """Frequencies (classes,) that training saw: of an oversampled epoch, times class weights. None: the true ones."""
     history: Sequence[tuple[int, Mapping[str, float]]] = ()
     """Epoch and metrics of all validation points."""
+    brief: bool = False
+    """Leave out what takes seconds: fitted baselines and pictures."""
 
 
 @with_config(ConfigDict(ser_json_inf_nan="strings", extra="forbid"))
@@ -151,7 +153,8 @@ def _calibration(judged: Judged, *, warnings: list[str]) -> Calibration:
     """The oversampled prior undone, then the temperature of the validation rows that have finite probabilities."""
     shift = (0.0,) * len(judged.classes)
     if judged.trained_prior is not None:
-        shift = prior_shift(class_prior(judged.train.targets, classes=len(judged.classes)), judged.trained_prior)
+        counts = np.bincount(judged.train.targets, minlength=len(judged.classes))
+        shift = prior_shift(counts / counts.sum(), judged.trained_prior)
     raw = judged.validation.log_probabilities
     finite = np.all(np.isfinite(raw), axis=1)
     if not finite.any():
@@ -169,6 +172,8 @@ def _calibration(judged: Judged, *, warnings: list[str]) -> Calibration:
 def _baselines(judged: Judged, *, warnings: list[str], tick: Tick) -> dict[str, Floats]:
     classes = len(judged.classes)
     found = simple_baselines(judged.train, judged.test, classes=classes)
+    if judged.brief:
+        return found
     try:
         found.update(fitted_baselines(judged.train, judged.test, classes=classes, seed=judged.seed, tick=tick))
     except ImportError as error:
@@ -225,6 +230,8 @@ def _artifacts(
     warnings: list[str],
 ) -> tuple[Artifact, ...]:
     """The pictures that can be drawn here."""
+    if judged.brief:
+        return ()
     try:
         drawn = {
             "confusion_matrix.png": pictures.confusion_matrix(counts, classes=judged.classes),

@@ -67,11 +67,13 @@ def judge(
             test_log_probabilities=said.test,
             trained_prior=said.trained_prior,
             history=said.history,
+            brief=hyperparameters.evaluation == "brief",
         ),
         tick=tick,
     )
     warnings = list(report.warnings)
-    onnx = _exported(model, report=report, data=data, wanted=hyperparameters.export_onnx, warnings=warnings)
+    wanted = hyperparameters.export_onnx and hyperparameters.evaluation == "full"
+    onnx = _exported(model, report=report, data=data, wanted=wanted, warnings=warnings)
     for warning in warnings:
         log.warning("evaluation: %s", warning)
     card = ModelCard(
