@@ -52,8 +52,14 @@ class Calibration:
 
 
 def prior_shift(true_prior: Floats, trained_prior: Floats) -> tuple[float, ...]:
-    """What to add to each class' logit: log(pi_true / pi_trained) (Saerens et al. 2002); both priors are above 0."""
-    return tuple((np.log(true_prior) - np.log(trained_prior)).tolist())
+    """What to add to each class' logit: log(pi_true / pi_trained) (Saerens et al. 2002).
+
+    A class that either prior does not know keeps its logit: there is nothing to undo.
+    """
+    known = (true_prior > 0) & (trained_prior > 0)
+    shift = np.log(true_prior, out=np.zeros(len(known)), where=known)
+    shift -= np.log(trained_prior, out=np.zeros(len(known)), where=known)
+    return tuple(shift.tolist())
 
 
 def calibrate(log_probabilities: Floats, targets: Ints, *, shift: tuple[float, ...]) -> Calibration:
