@@ -10,5 +10,6 @@ run all of its steps on other labels and on other bars. Then
 3. `ceiling` looks at the trained model's result: more than the best possible is a leak, more than has ever been
    honest asks for a person, and accuracy without likelihood is no skill.
 
-A finding is data: a code of `codes`, what to do about it, and a message with the numbers. `run` puts them together.
+A finding is data: a code of `codes`, what to do about it, and a message with the numbers. `run` puts them together;
+`market` and `steps` show the market training to it, with the functions that the training itself calls.
 """
