@@ -21,6 +21,8 @@ from trainmaster_trainer.sources import SourceFile
 
 CHUNK_ROWS: Final = 200_000
 """Rows that are parsed at once: some 100 MB as text."""
+FIRST_ROWS: Final = 1_000
+"""Rows that are parsed to learn the names of the columns."""
 FIRST_LINE: Final = 2
 """Line of the first row in a CSV file; line 1 is the header."""
 PARQUET_NAMES: Final = (".parquet", ".pq")
@@ -82,21 +84,25 @@ def is_parquet(file: SourceFile) -> bool:
         return stream.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
 
 
-def read_chunks(file: SourceFile) -> Iterator[Chunk]:
-    """The rows of a file. Raises DataError if it is no such file, or has no rows."""
-    rows = 0
-    for chunk in _parquet_chunks(file) if is_parquet(file) else _csv_chunks(file):
+def read_chunks(file: SourceFile, *, chunk_rows: int | None = None) -> Iterator[Chunk]:
+    """The rows of a file, CHUNK_ROWS at once if nothing else is said.
+
+    Raises DataError if it is no such file, or has no rows.
+    """
+    found = False
+    read = _parquet_chunks if is_parquet(file) else _csv_chunks
+    for chunk in read(file, chunk_rows or CHUNK_ROWS):
         if len(chunk):
-            rows += len(chunk)
+            found = True
             yield chunk
-    if rows == 0:
+    if not found:
         message = f"{file.name}: there is a header, but no row below it; put one line per bar there"
         raise DataError(message)
 
 
 def column_names(file: SourceFile) -> tuple[str, ...]:
     """Names of a file's columns, as it writes them. Raises DataError like `read_chunks`."""
-    return tuple(str(column) for column in next(read_chunks(file)).frame.columns)
+    return tuple(str(column) for column in next(read_chunks(file, chunk_rows=FIRST_ROWS)).frame.columns)
 
 
 def fold(name: object) -> str:
@@ -113,7 +119,7 @@ def find_column(columns: tuple[str, ...], *, meaning: str, names: tuple[str, ...
     return found[0] if found else None
 
 
-def _csv_chunks(file: SourceFile) -> Iterator[Chunk]:
+def _csv_chunks(file: SourceFile, chunk_rows: int) -> Iterator[Chunk]:
     try:
         with file.open() as stream:
             for frame in pd.read_csv(
@@ -122,7 +128,7 @@ def _csv_chunks(file: SourceFile) -> Iterator[Chunk]:
                 encoding="utf-8-sig",
                 skip_blank_lines=False,
                 keep_default_na=False,
-                chunksize=CHUNK_ROWS,
+                chunksize=chunk_rows,
                 compression="gzip" if PurePosixPath(file.name).suffix == ".gz" else None,
             ):
                 yield _csv_chunk(frame, name=file.name)
@@ -150,11 +156,11 @@ def _csv_chunk(frame: pd.DataFrame, *, name: str) -> Chunk:
     return Chunk(name=name, frame=frame[~blank] if blank.any() else frame, unit="line")
 
 
-def _parquet_chunks(file: SourceFile) -> Iterator[Chunk]:
+def _parquet_chunks(file: SourceFile, chunk_rows: int) -> Iterator[Chunk]:
     begin = 1
     try:
         with file.open() as stream:
-            for batch in parquet.ParquetFile(stream).iter_batches(batch_size=CHUNK_ROWS):
+            for batch in parquet.ParquetFile(stream).iter_batches(batch_size=chunk_rows):
                 frame = batch.to_pandas()
                 frame.index = pd.RangeIndex(begin, begin + len(frame))
                 begin += len(frame)

@@ -78,10 +78,10 @@ def _columns(bars: Bars) -> Iterator[tuple[str, Floats]]:
     sigma = np.maximum(volatility(bars.close), TINY_VOLATILITY)
     yield from _return_columns(bars.close, sigma)
     yield from _volatility_columns(bars.close)
-    yield from _oscillator_columns(np.log(bars.close), sigma).items()
+    yield from _oscillator_columns(np.log(bars.close), sigma)
     yield "volume_z", _volume_z(bars.volume)
-    yield from _shape_columns(bars).items()
-    yield from _calendar_columns(bars).items()
+    yield from _shape_columns(bars)
+    yield from _calendar_columns(bars)
 
 
 def _log_returns(close: Floats, lag: int) -> Floats:
@@ -105,23 +105,25 @@ def _volatility_columns(close: Floats) -> Iterator[tuple[str, Floats]]:
         yield f"log_volatility_{n}", np.log(np.maximum(deviation, TINY_VOLATILITY))
 
 
-def _oscillator_columns(close: Floats, sigma: Floats) -> dict[str, Floats]:
+def _oscillator_columns(close: Floats, sigma: Floats) -> Iterator[tuple[str, Floats]]:
     """RSI, MACD and Bollinger position of the log price; the last two in units of volatility."""
     series = pd.Series(close)
+    yield "rsi", _rsi(series) - 0.5
+    fast, slow, signal = MACD_SPANS
+    macd = series.ewm(span=fast).mean() - series.ewm(span=slow).mean()
+    yield "macd", macd.to_numpy(dtype=np.float64) / sigma
+    histogram = macd - macd.ewm(span=signal).mean()
+    yield "macd_histogram", histogram.to_numpy(dtype=np.float64) / sigma
+    del macd, histogram
+    middle, width = series.rolling(BOLLINGER_WINDOW).mean(), series.rolling(BOLLINGER_WINDOW).std()
+    yield "bollinger", ((series - middle) / width.clip(lower=TINY_VOLATILITY)).to_numpy(dtype=np.float64)
+
+
+def _rsi(series: pd.Series[float]) -> Floats:
     change = series.diff()
     gain = change.clip(lower=0).rolling(RSI_WINDOW).mean()
     loss = (-change.clip(upper=0)).rolling(RSI_WINDOW).mean()
-    rsi = (gain / (gain + loss)).where(gain + loss > 0, 0.5)
-    fast, slow, signal = MACD_SPANS
-    macd = series.ewm(span=fast).mean() - series.ewm(span=slow).mean()
-    histogram = macd - macd.ewm(span=signal).mean()
-    middle, width = series.rolling(BOLLINGER_WINDOW).mean(), series.rolling(BOLLINGER_WINDOW).std()
-    return {
-        "rsi": rsi.to_numpy(dtype=np.float64) - 0.5,
-        "macd": macd.to_numpy(dtype=np.float64) / sigma,
-        "macd_histogram": histogram.to_numpy(dtype=np.float64) / sigma,
-        "bollinger": ((series - middle) / width.clip(lower=TINY_VOLATILITY)).to_numpy(dtype=np.float64),
-    }
+    return (gain / (gain + loss)).where(gain + loss > 0, 0.5).to_numpy(dtype=np.float64)
 
 
 def _volume_z(volume: Floats) -> Floats:
@@ -133,28 +135,24 @@ def _volume_z(volume: Floats) -> Floats:
     return z.fillna(0.0).to_numpy(dtype=np.float64)
 
 
-def _shape_columns(bars: Bars) -> dict[str, Floats]:
-    high, low, opened, close = (np.log(v) for v in (bars.high, bars.low, bars.open, bars.close))
+def _shape_columns(bars: Bars) -> Iterator[tuple[str, Floats]]:
+    opened, close = np.log(bars.open), np.log(bars.close)
+    yield "range", np.log(bars.high) - np.log(bars.low)
+    yield "body", close - opened
     gap = np.full(len(close), np.nan)
     gap[1:] = opened[1:] - close[:-1]
-    return {
-        "range": high - low,
-        "body": close - opened,
-        "gap": gap,
-        "upper_shadow": high - np.maximum(opened, close),
-        "lower_shadow": np.minimum(opened, close) - low,
-    }
+    yield "gap", gap
+    yield "upper_shadow", np.log(bars.high) - np.maximum(opened, close)
+    yield "lower_shadow", np.minimum(opened, close) - np.log(bars.low)
 
 
-def _calendar_columns(bars: Bars) -> dict[str, Floats]:
+def _calendar_columns(bars: Bars) -> Iterator[tuple[str, Floats]]:
     """Hour of the day and day of the week, as points on a circle."""
     seconds = bars.time.astype("datetime64[s]").astype(np.int64)
     day = 2 * math.pi * (seconds % 86_400) / 86_400
+    yield "hour_sine", np.sin(day)
+    yield "hour_cosine", np.cos(day)
     # The epoch was a Thursday; the phase does not matter, only that it is the same every week.
     week = 2 * math.pi * (seconds // 86_400 % 7) / 7
-    return {
-        "hour_sine": np.sin(day),
-        "hour_cosine": np.cos(day),
-        "weekday_sine": np.sin(week),
-        "weekday_cosine": np.cos(week),
-    }
+    yield "weekday_sine", np.sin(week)
+    yield "weekday_cosine", np.cos(week)

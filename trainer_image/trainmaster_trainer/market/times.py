@@ -82,6 +82,8 @@ class Times:
         return chunk.text(self._column)
 
 
+FEW_CELLS: Final = 100
+"""Cells that formats are tried on before all are read."""
 TYPED: Final = "typed"
 SECONDS: Final = "seconds since 1970"
 MILLISECONDS: Final = "milliseconds since 1970"
@@ -93,8 +95,14 @@ def _attempts(cells: pd.Series[str], *, known: Collection[str]) -> dict[str, NDA
         unit = _unit(cells, known=known)
         numbers = pd.to_numeric(cells)
         return {unit: _naive(pd.to_datetime(numbers, unit="ms" if unit == MILLISECONDS else "s", utc=True))}
-    formats = [each for each in FORMATS if each in known] or FORMATS
-    return {each: _naive(pd.to_datetime(cells, format=each, utc=True, errors="coerce")) for each in formats}
+    candidates = [each for each in FORMATS if each in known] or FORMATS
+    # What does not fit is slow to find out: a few cells rule out most formats.
+    likely = [each for each in candidates if not np.isnat(_parse(cells.iloc[:FEW_CELLS], each)).any()]
+    return {each: _parse(cells, each) for each in likely or candidates}
+
+
+def _parse(cells: pd.Series[str], given: str) -> NDArray[np.datetime64]:
+    return _naive(pd.to_datetime(cells, format=given, utc=True, errors="coerce"))
 
 
 def _unit(cells: pd.Series[str], *, known: Collection[str]) -> str:
