@@ -84,6 +84,16 @@ def test_a_report_survives_json_but_for_its_pictures() -> None:
     assert EvaluationReport.from_json(report.to_json()).artifacts == ()
 
 
+def test_a_brief_evaluation_says_the_same_without_fitted_baselines_and_pictures() -> None:
+    judged = _judged()
+
+    whole, brief = evaluate(judged), evaluate(replace(judged, brief=True))
+
+    assert brief.artifacts == ()
+    assert set(whole.metrics) - set(brief.metrics) >= {"logistic_accuracy", "boosting_accuracy"}
+    assert brief.metrics == {name: whole.metrics[name] for name in brief.metrics}
+
+
 def test_the_same_input_gives_the_same_report() -> None:
     assert evaluate(_judged()) == evaluate(_judged())
 
@@ -95,6 +105,7 @@ def test_other_classes_than_directions_have_no_areas_of_moves_and_signs() -> Non
 def test_the_prior_of_an_oversampled_training_is_undone() -> None:
     judged = _judged()
     trained = np.array([0.8, 0.1, 0.1])
+    judged = replace(judged, brief=True)
     bent = replace(
         judged,
         trained_prior=trained,
