@@ -1,10 +1,12 @@
 """Synthetic sources: what is read from an address, and what is said about one that nobody can make."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from trainmaster.api.synthetic import (
+    SYNTHETIC,
     CoinFlipSource,
     HmmSource,
     SourceError,
@@ -78,3 +80,17 @@ def test_every_flaw_is_said_at_once() -> None:
 def test_what_has_not_even_the_shape_is_no_source(source: str) -> None:
     assert is_synthetic(source)
     assert not re.match(SOURCE_PATTERN, source)
+
+
+@pytest.mark.parametrize("name", sorted(SYNTHETIC))
+def test_the_reference_page_has_every_key_with_its_default(name: str) -> None:
+    page = (Path(__file__).parents[3] / "docs/reference/data-sources.md").read_text(encoding="utf-8")
+    section = page.split(f"## synthetic://{name}\n")[1].split("\n## ")[0]
+
+    rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
+    told = {key.strip().strip("`"): default.strip() for key, default in reversed(rows)}
+
+    fields = SYNTHETIC[name].model_fields
+    assert fields.keys() <= told.keys()
+    for key, field in fields.items():
+        assert told[key] == ("required" if field.is_required() else f"{field.default:g}")
