@@ -217,3 +217,15 @@ def test_a_moment_in_a_parquet_file_may_be_an_object() -> None:
     frame["Time"] = pd.Series([datetime(2020, 1, 1, 5), datetime(2020, 1, 1, 6)], dtype=object)  # noqa: DTZ001  # without a zone, as files are
 
     assert _parquet(frame).time[0] == np.datetime64("2020-01-01T05:00")
+
+
+def test_a_time_that_is_missing_in_a_parquet_file_is_named() -> None:
+    frame = _frame()
+    frame.loc[7, "Time"] = pd.NaT
+
+    with pytest.raises(DataError, match="row 8, column Time: the empty cell is no time; write times as"):
+        _parquet(frame)
+
+
+def test_blank_lines_above_the_first_row_do_no_harm() -> None:
+    _assert_same(_csv(["", " ", ",,,,,", *bar_lines(20)]), _csv(bar_lines(20)))
