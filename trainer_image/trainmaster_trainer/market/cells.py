@@ -51,7 +51,7 @@ class Chunk:
     def text(self, column: str) -> pd.Series[str]:
         """A column as text without blanks around it; empty where nothing is known."""
         cells = self.frame[column]
-        return cells.where(cells.notna(), "").astype(str).str.strip()
+        return cells.astype(str).where(cells.notna(), "").str.strip()
 
     def numbers(self, column: str) -> NDArray[np.float64]:
         """A column as numbers, NaN where the cell is empty. Raises DataError for a cell that is no number."""
