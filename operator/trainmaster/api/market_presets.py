@@ -98,7 +98,7 @@ TRAINER_PRESETS: Final = _by_name(
         scheduler_t_0=(5, "A first result after five epochs."),
         scheduler_t_mult=(2, "A second, slower descent from what the first has found."),
         early_stopping_patience=(6, "Judged at the end of a cycle: no better for the whole second one ends it."),
-        lr_plateau_patience=(3, "Half the patience, as the defaults have it."),
+        lr_plateau_patience=(15, "Nothing but the cosine lowers the rate: its upper halves look like plateaus."),
     ),
     _preset(
         "production",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from trainmaster.api.parameter_schedules import ParameterSchedule
 from trainmaster_trainer.checkpoint import final_state_digest
 from trainmaster_trainer.epoch_metrics import EpochMetrics
 from trainmaster_trainer.errors import ConfigurationError, DataError
@@ -23,7 +24,19 @@ from trainmaster_trainer.orchestrator import (
 from trainmaster_trainer.recording import RecordingSession
 
 SOURCE = "synthetic://hmm?rows=1200"
-SMALL = TrainerConfigV2(window=6, epochs=3, batch_size=64, learning_rate=0.003, leak_audit=False, export_onnx=False)
+SMALL = TrainerConfigV2(
+    window=6,
+    epochs=3,
+    batch_size=64,
+    learning_rate=0.003,
+    lr_scheduler="constant",
+    leak_audit=False,
+    export_onnx=False,
+)
+SCHEDULES = (
+    ParameterSchedule(parameter="learning_rate", strategy="linear", to="0.0003"),
+    ParameterSchedule(parameter="dropout", strategy="plateau", multiply="0.5", patience=0),
+)
 
 
 def config(output: Path, **changes: Any) -> OrchestratorConfig:  # noqa: ANN401  # any of its fields
@@ -31,6 +44,7 @@ def config(output: Path, **changes: Any) -> OrchestratorConfig:  # noqa: ANN401 
         "model": ModelConfigV2(hidden_size=8, attention_heads=2),
         "trainer": SMALL,
         "source": SOURCE,
+        "parameter_schedules": SCHEDULES,
         "output": str(output),
         "threads": 1,
         "show_progress": False,
@@ -55,6 +69,8 @@ def test_one_call_trains_tests_and_keeps(tmp_path: Path) -> None:
     assert [epoch.epoch for epoch in result.epochs] == [1, 2, 3]
     assert all(epoch.seconds > 0 and epoch.memory_bytes > 0 for epoch in result.epochs)
     assert result.hyperparameters["learning_rate"] == 0.003
+    rates = [epoch.lr for epoch in result.epochs]
+    assert 0.003 > rates[0] > rates[1] > rates[2] > 0.0003
     assert digest(result)
     assert TrainingResult.model_validate_json(result.model_dump_json()).epochs == result.epochs
 

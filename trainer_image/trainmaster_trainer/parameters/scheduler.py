@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from trainmaster.api.parameter_schedules import ParameterSchedule
+from trainmaster_trainer.errors import ConfigurationError
 from trainmaster_trainer.parameters.learning_rate import LEARNING_RATE
 from trainmaster_trainer.parameters.plateau import Plateau
 from trainmaster_trainer.parameters.segment import Segment
@@ -47,12 +48,15 @@ class ParamScheduler:
         steps_per_epoch: int,
         limits: Mapping[str, tuple[float, float]] = NO_LIMITS,
     ) -> None:
-        """Raises ConfigurationError for an entry that would begin after the training's end."""
+        """Raises ConfigurationError for an entry of no knob, and for one that would begin after the training's end."""
         self._planned = dict(base)
         self._base = dict(base)
         self._limits = limits
         self._segments: dict[str, tuple[Segment, ...]] = {}
         for schedule in schedules:
+            if schedule.parameter not in base:
+                message = f"parameterSchedules: {schedule.parameter} cannot move; these can: {', '.join(base)}"
+                raise ConfigurationError(message)
             segment = Segment.of(schedule, steps_per_epoch=steps_per_epoch, total_steps=epochs * steps_per_epoch)
             others = self._segments.get(schedule.parameter, ())
             self._segments[schedule.parameter] = tuple(sorted((*others, segment), key=lambda one: one.start))
@@ -76,7 +80,7 @@ class ParamScheduler:
 
     def values(self, step: int) -> dict[str, float]:
         """Every knob's value at a step (0-based), before guards multiply it."""
-        return {name: self._value(name, step) for name in self._base}
+        return {**self._base, **{name: self._value(name, step) for name in self._segments}}
 
     def restarts_at(self, step: int) -> bool:
         """Whether the learning rate jumps up with this step: norms and losses before it say little about it."""
@@ -106,7 +110,7 @@ class ParamScheduler:
 
     def metrics(self, step: int) -> dict[str, float]:
         """The scheduled knobs' values, and how many changes there were: for points."""
-        scheduled = {name: self._value(name, step) for name in self._base if name in self._segments}
+        scheduled = {name: self._value(name, step) for name in self._segments}
         return {**scheduled, "param_scheduler.total_changes": float(self._changes)}
 
     def state_dict(self) -> dict[str, Any]:
@@ -133,11 +137,8 @@ class ParamScheduler:
         self._noted = dict(state["noted"])
 
     def _value(self, name: str, step: int) -> float:
-        segments = self._segments.get(name)
-        if segments is None:
-            return self._base[name]
         own = value = self._planned[name]
-        for index, segment in enumerate(segments):
+        for index, segment in enumerate(self._segments[name]):
             if step < segment.start:
                 break
             plateau = self._plateaus[name].get(index)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from trainmaster.api.hyperparameters import MarketClassifierHyperparameters
 from trainmaster.api.parameter_schedules import ParameterSchedule
+from trainmaster_trainer.errors import ConfigurationError
 from trainmaster_trainer.parameters import Change, ParamScheduler, schedules_of
 from trainmaster_trainer.parameters.scheduler import HISTORY_LIMIT
 
@@ -29,6 +30,11 @@ DROPOUT_DOWN = ParameterSchedule(parameter="dropout", strategy="linear", to="0.2
 
 def test_what_no_entry_moves_stays_what_it_is() -> None:
     assert all(scheduler().values(step) == BASE for step in (0, 1, 49, 10**6))
+
+
+def test_what_is_no_knob_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="epochs cannot move; these can: learning_rate, dropout"):
+        scheduler(ParameterSchedule(parameter="epochs", strategy="linear", to="1"))
 
 
 def test_losses_that_are_no_numbers_change_nothing() -> None:
