@@ -1,7 +1,7 @@
 """What the guards cost, and what they are worth: `python -m tests.bench.guards [--quick] [--seed N] [--json FILE]`.
 
-Cost: blocks of steps of the market model, with all guards and with plain `clip_grad_norm_`, in pairs whose order is
-drawn; a block ends with a log point as the engine has it, on either side. Worth (G7): norms as a loop reads them that
+Cost: pairs of blocks of steps of the market model, with all guards and with plain `clip_grad_norm_`, step by step in
+turn; a block ends with a log point as the engine has it, on either side. Worth (G7): norms as a loop reads them that
 forgets `scaler.unscale_()`, and as they are; a training whose learning rate is far too high, with and without guards.
 """
 
@@ -45,7 +45,7 @@ HIGH_RATE = 3.0
 SMALL_HIDDEN, SMALL_WINDOW = 16, 8
 """The worth of guards does not hang on the model's size; its cost does."""
 HIGH_RATE_STEPS, VALIDATE_EVERY = 400, 4
-HIGH_RATE_SEEDS, QUICK_SEEDS = 10, 2
+HIGH_RATE_SEEDS, QUICK_SEEDS = 8, 2
 LOSS_FROM, LOSS_TO = 84.0, 10.0
 
 
@@ -159,29 +159,41 @@ class Overhead:
     plain_step_ms: float
 
 
-def _timed(loop: Guarded | Plain) -> tuple[float, float]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    for _ in range(STEPS_PER_BLOCK):
-        loop.step()
-    loop.log_point()
-    return time.perf_counter() - wall, time.process_time() - cpu
+class Clock:
+    """Wall time and CPU time of the work of one loop."""
+
+    def __init__(self) -> None:
+        self.wall = 0.0
+        self.cpu = 0.0
+
+    def time(self, work: Callable[[], object]) -> None:
+        """Do it, and add what it took."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        self.wall += time.perf_counter() - wall
+        self.cpu += time.process_time() - cpu
 
 
 def measure_overhead(*, pairs: int, seed: int) -> Overhead:
-    """Blocks of both loops, the first of each pair drawn; one warm-up block each."""
+    """Blocks of both loops side by side: step by step in turn, so that both see the same load; first one drawn."""
     order = random.Random(seed)
     guarded, plain = Guarded(Task(seed)), Plain(Task(seed))
-    _timed(guarded)
-    _timed(plain)
     wall, cpu, plain_walls = [], [], []
-    for _ in range(pairs):
-        if order.random() < 0.5:
-            first, second = _timed(guarded), _timed(plain)
-        else:
-            second, first = _timed(plain), _timed(guarded)
-        wall.append(first[0] / second[0])
-        cpu.append(first[1] / second[1])
-        plain_walls.append(second[0])
+    for pair in range(pairs + 1):
+        ours, theirs = Clock(), Clock()
+        for _ in range(STEPS_PER_BLOCK):
+            if order.random() < 0.5:
+                ours.time(guarded.step)
+                theirs.time(plain.step)
+            else:
+                theirs.time(plain.step)
+                ours.time(guarded.step)
+        ours.time(guarded.log_point)
+        theirs.time(plain.log_point)
+        if pair > 0:  # the first warms up
+            wall.append(ours.wall / theirs.wall)
+            cpu.append(ours.cpu / theirs.cpu)
+            plain_walls.append(theirs.wall)
     return Overhead(wall=wall, cpu=cpu, plain_step_ms=1e3 * statistics.median(plain_walls) / STEPS_PER_BLOCK)
 
 

@@ -3,7 +3,7 @@
 The loss and the gradient's norm are judged before anything is scaled: clipping would spread one NaN over every weight.
 A bad step reaches fused AdamW as `found_inf`, which then leaves weights, moments and its step count alone. Clipping
 reaches it as `grad_scale`, by which it divides the gradients on its way: no pass over them of its own. The learning
-rate is a tensor, so that a guard's decision holds for this very step. Nothing is read back to the host here;
+rate is a tensor, so that the guards can change it on the device. Nothing is read back to the host here;
 `StepStatistics` collects on the device and is read at an epoch's end or for a point.
 """
 
@@ -161,8 +161,8 @@ class TrainStep:
             self._scaler.unscale_(self._optimizer)
         norm = torch.nn.utils.get_total_norm(grads)
         ok = is_finite(loss + norm)
-        explained = torch.zeros_like(ok) if batch is None else self._guards.observe(batch.rows, losses)
-        return StepSignals(loss=loss, norm=norm, ok=ok, explained=explained)
+        rows = None if batch is None else batch.rows
+        return StepSignals(loss=loss, norm=norm, ok=ok, rows=rows, losses=None if batch is None else losses)
 
 
 class StepStatistics:

@@ -6,13 +6,13 @@ above the ceiling (`max_grad_norm`). Medians are not moved by a spike, which the
 
 A slot that has no norm yet counts as a norm far above any ceiling. With more than half of the slots empty that is the
 median, and the ceiling holds alone; from then on the estimate tightens until the ring is full. There is no phase to
-switch, and no count. All of it is a few dozen kernels on one element each, so their number is what it costs.
+switch, and no count.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
 import torch
@@ -41,22 +41,10 @@ LEAST_THRESHOLD: Final = 1e-30
 """Keeps a threshold over 0 where norms are so small that `exp` rounds to 0."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ClipDecision:
-    """What the clipper decided for one step; tensors of one element on the device."""
-
-    grad_scale: Tensor
-    """What the gradients have to be divided by, 1 or more; without meaning where the step is not taken."""
-    clipped: Tensor
-    """Whether that is more than 1."""
-    emergency: Tensor
-    """Whether the norm is out of all proportion."""
-
-
 class AdaptiveGradientClipper(TensorState):
     """Clips at a robust threshold; an emergency halves it for a while."""
 
-    STATE: ClassVar = ("ring", "halvings", "counters")
+    STATE: ClassVar = ("ring", "limit", "halvings", "counters")
 
     def __init__(self, *, adaptive: bool, emergency_norm: float, device: torch.device) -> None:
         """A clipper without history; not `adaptive`: the threshold is the ceiling, emergencies apart."""
@@ -64,9 +52,13 @@ class AdaptiveGradientClipper(TensorState):
         self._emergency_norm = emergency_norm
         self.ring = torch.full((RING,), EMPTY, device=device)
         """Logarithms of the newest finite norms over 0, oldest first."""
+        self.limit = torch.full((), math.inf, device=device)
+        """What the history says about the threshold; neither ceiling nor emergencies are in it."""
         self.halvings = torch.zeros((), device=device)
         """How often the threshold is halved at present, as a negative number: -4 to 0, fractions while it recovers."""
         self.counters = torch.zeros(2, dtype=torch.int64, device=device)
+        self._slots = torch.ones(RING, dtype=torch.bool, device=device)
+        self._threshold: tuple[float, Tensor] | None = None
 
     @property
     def total_clips(self) -> Tensor:
@@ -78,41 +70,55 @@ class AdaptiveGradientClipper(TensorState):
         """Steps that were emergencies, one element on the device."""
         return self.counters[1]
 
-    def step(self, norm: Tensor, *, ok: Tensor, ceiling: float) -> ClipDecision:
-        """Judge one norm by those before it, then remember it; `ok`: the step is taken (loss and norm are finite)."""
-        typical = self.ring.median()
-        seen = norm * ok  # 0 or NaN for a step that is not taken: no comparison with it is true
-        emergency = seen > self._emergency_limit(typical, ceiling=ceiling)
-        self.halvings.add_(ok, alpha=1 / RELIEF_STEPS).add_(emergency, alpha=-1.0 - 1 / RELIEF_STEPS)
-        self.halvings.clamp_(min=-HALVINGS, max=0.0)
-        threshold = self._threshold(typical, ceiling=ceiling) * self.halvings.exp2()
-        grad_scale = (norm / threshold).clamp(min=1.0)
-        clipped = seen > threshold
-        self.counters.add_(torch.stack([clipped, emergency]))
-        self._remember(seen)
-        return ClipDecision(grad_scale=grad_scale, clipped=clipped, emergency=emergency)
+    def grad_scale(self, norm: Tensor, *, ceiling: float) -> Tensor:
+        """What the gradients of a norm have to be divided by, 1 or more; NaN where the norm is."""
+        if self._threshold is None or self._threshold[0] != ceiling:
+            highest = self.limit.clamp(min=LEAST_THRESHOLD, max=ceiling)
+            self._threshold = ceiling, highest * self.halvings.exp2()
+        return (norm / self._threshold[1]).clamp(min=1.0)
+
+    def judge(self, norms: Tensor, *, scales: Tensor, taken: Tensor, ceiling: float) -> tuple[Tensor, Tensor]:
+        """Take in some steps, oldest first: their norms, grad_scales, and whether they were taken, shape (steps,).
+
+        How many were clipped, and how many were emergencies, by the history before them.
+        """
+        seen = norms * taken  # 0 or NaN for a step that was not taken: no comparison with it is true
+        clips = ((scales > 1.0) & taken).sum()
+        emergencies = (seen > self._emergency_limit(ceiling)).sum()
+        self.halvings.add_(taken.sum(), alpha=1 / RELIEF_STEPS).clamp_(max=0.0)
+        self.halvings.add_(emergencies, alpha=-1).clamp_(min=-HALVINGS)
+        self.counters.add_(torch.stack([clips, emergencies]))
+        if self._adaptive:
+            self._remember(seen)
+        self._threshold = None
+        return clips, emergencies
 
     def widen(self) -> None:
         """Forget the history: after a warm restart or another batch the old norms say nothing about the new ones."""
         self.ring.fill_(EMPTY)
+        self.limit.fill_(math.inf)
+        self._threshold = None
 
-    def _emergency_limit(self, typical: Tensor, *, ceiling: float) -> Tensor:
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from a saved state; see TensorState."""
+        super().load_state_dict(state)
+        self._threshold = None
+
+    def _emergency_limit(self, ceiling: float) -> Tensor:
         """The norm above which all is wrong: the absolute one, or a ratio to the median that is above the ceiling.
 
-        A norm that the user's own ceiling lets pass is never an emergency, however small the median has become.
+        A norm that the user's own ceiling lets pass is never an emergency, however small the median has become. Where
+        the ceiling is above the absolute limit, the latter holds.
         """
-        if not self._adaptive:
-            return torch.full_like(typical, self._emergency_norm)
-        # Where the ceiling is above the absolute limit, clamp gives the limit.
-        return (typical.exp() * EMERGENCY_RATIO).clamp(min=ceiling, max=self._emergency_norm)
-
-    def _threshold(self, typical: Tensor, *, ceiling: float) -> Tensor:
-        if not self._adaptive:
-            return torch.full_like(typical, ceiling)
-        deviation = (self.ring - typical).abs_().median()
-        margin = (deviation * (SPREADS * MAD_TO_DEVIATION)).clamp_(min=math.log(MIN_RATIO))
-        return margin.add_(typical).exp_().clamp_(min=LEAST_THRESHOLD, max=ceiling)
+        return (self.ring.median().exp() * EMERGENCY_RATIO).clamp(min=ceiling, max=self._emergency_norm)
 
     def _remember(self, seen: Tensor) -> None:
-        shifted = torch.cat([self.ring[1:], seen.log().reshape(1)])
-        self.ring = torch.where(seen > 0.0, shifted, self.ring)
+        """Append the norms over 0 to the ring, and look at it anew."""
+        norms = torch.cat([self.ring, seen.log()])
+        # Sorted by whether it counts, the order kept: what does not count comes first and falls off.
+        order = torch.cat([self._slots, seen > 0.0]).to(torch.uint8).argsort(stable=True)
+        self.ring.copy_(norms[order[len(seen) :]])
+        typical = self.ring.median()
+        deviation = (self.ring - typical).abs_().median()
+        margin = (deviation * (SPREADS * MAD_TO_DEVIATION)).clamp_(min=math.log(MIN_RATIO))
+        self.limit.copy_(margin.add_(typical).exp_())

@@ -1,8 +1,8 @@
 """A multiplier on the learning rate: cut on a plateau, rescued in an emergency.
 
 `learning rate = schedule(base, step) x multiplier`: the guard owns the multiplier and nothing else, so that no schedule
-undoes it. It is a tensor which fused AdamW reads on the device: a rescue holds for the very step that called for it,
-nothing is copied to the host, and a resumed training continues from the saved tensor, bit for bit.
+undoes it. It is a tensor which fused AdamW reads on the device: nothing is copied to the host, and a resumed training
+continues from the saved tensor, bit for bit.
 
 The two reasons for a small multiplier are kept apart, as logarithms. A plateau's cut stays: it is annealing. A
 rescue's cut (x 0.1) recovers slowly, since most spikes pass, and three cuts for good would leave a training that looks
@@ -70,19 +70,21 @@ class SmartLRAdapter(TensorState):
         """What the scheduled learning rate is multiplied with, one float32 on the device."""
         return (self.rescue_level + self.plateau_level).exp().clamp(min=self._floor, max=MAX_MULTIPLIER)
 
-    def step(self, loss: Tensor, norm: Tensor, *, ok: Tensor, explained: Tensor) -> Tensor:
-        """Take in one step; whether it is rescued, as a boolean on the device.
+    def judge(self, losses: Tensor, norms: Tensor, *, taken: Tensor, explained: Tensor) -> Tensor:
+        """Take in some steps, shape (steps,); whether they call for a rescue, as a boolean on the device.
 
-        `ok`: the step is taken. `explained`: poison rows, now in quarantine, are why it is not.
+        `taken`: neither loss nor gradient was non-finite. `explained`: poison rows, now in quarantine, were why.
         """
         # A comparison with NaN is false. A step with a finite loss and an infinite norm is not taken, and with fp16
         # that is how the scaler finds its scale.
-        tame = loss.abs() <= EMERGENCY_LOSS
-        emergency = (ok & (norm > self._settings.emergency_grad_norm)) | ~(tame | explained)
+        tame = losses.abs() <= EMERGENCY_LOSS
+        large = norms * taken > self._settings.emergency_grad_norm
+        emergency = (large | ~(tame | explained)).any()
+        steps = taken.sum()
         ready = self.cool_down == 0
         rescued = emergency & ready & (self.rescues < self._settings.max_lr_rescues)
-        self.cool_down.add_(ok, alpha=-1).clamp_(min=0).add_(rescued, alpha=COOL_DOWN_STEPS)
-        self.rescue_level.add_(ok & ready & ~emergency, alpha=_RECOVERY_PER_STEP)
+        self.cool_down.sub_(steps).clamp_(min=0).add_(rescued, alpha=COOL_DOWN_STEPS)
+        self.rescue_level.add_(steps * (ready & ~emergency), alpha=_RECOVERY_PER_STEP)
         torch.minimum(self.rescue_level, self.rescues * self._recovered, out=self.rescue_level)
         self.rescue_level.add_(rescued, alpha=math.log(self._settings.emergency_lr_factor))
         self.rescues.add_(rescued)

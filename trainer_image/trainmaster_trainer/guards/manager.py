@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final, TypeVar
 
 import torch
@@ -21,6 +22,10 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+JUDGED_STEPS: Final = 10
+"""Steps that are judged together. The kernels of the guards have little to compute and cost their launch, so ten steps
+at once cost a tenth. A later verdict costs little: a non-finite step is never taken and a large gradient is clipped at
+once, whatever the verdict will be; a poison row comes again an epoch later. Half of the engine's log interval."""
 RECENT_STEPS: Final = 100
 """Steps that the recent shares look back over, as the time constant of a decaying mean."""
 
@@ -37,9 +42,11 @@ class StepSignals:
     norm: Tensor
     """Norm of the whole gradient, unscaled and not clipped."""
     ok: Tensor
-    """Whether both are finite."""
-    explained: Tensor
-    """Whether poison rows are why they are not."""
+    """Whether both are finite: whether the step is taken."""
+    rows: Tensor | None = None
+    """Row numbers of the batch, as the quarantine let them pass; None: no row is judged."""
+    losses: Tensor | None = None
+    """Their losses."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +57,22 @@ class Decision:
     """What the gradients have to be divided by, 1 or more."""
     lr_multiplier: Tensor
     """What the scheduled learning rate is multiplied with."""
+
+
+def _alike(first: StepSignals, second: StepSignals) -> bool:
+    """Whether two steps can be judged together: batches of the same size."""
+    sizes = [None if each.rows is None else each.rows.shape for each in (first, second)]
+    return sizes[0] == sizes[1]
+
+
+def _saved(signals: StepSignals) -> dict[str, Tensor]:
+    """Copies: a view of a whole epoch's rows would be saved with all of them."""
+    values = {field.name: getattr(signals, field.name) for field in fields(signals)}
+    return {name: value.clone() for name, value in values.items() if value is not None}
+
+
+def _restored(saved: Mapping[str, Tensor], *, device: torch.device) -> StepSignals:
+    return StepSignals(**{name: value.to(device) for name, value in saved.items()})
 
 
 class IntegrationManager:
@@ -67,7 +90,11 @@ class IntegrationManager:
         """Recent shares of steps that were lost, clipped, emergencies."""
         self.skips = torch.zeros(2, dtype=torch.int64, device=device)
         """Steps lost in all, and in a row up to now."""
-        self._never = torch.zeros((), dtype=torch.bool, device=device)
+        self._none = torch.zeros((), dtype=torch.int64, device=device)
+        self._places = torch.arange(1, JUDGED_STEPS + 1, device=device)
+        self._pending: list[StepSignals] = []
+        self._scales: list[Tensor] = []
+        self._ceiling = math.inf
         self.multiplier = torch.ones((), device=device)
         """The learning rate's multiplier at the last step; stays in force if the adapter is switched off."""
         self._off: dict[str, str] = {}
@@ -81,41 +108,64 @@ class IntegrationManager:
             batch = self._guarded(QUARANTINE, lambda: self.quarantine.filter(rows), otherwise=None)
         return Filtered(rows, torch.ones(rows.shape, device=rows.device)) if batch is None else batch
 
-    def observe(self, rows: Tensor, losses: Tensor) -> Tensor:
-        """Whether poison rows make a step bad; they are marked. See Quarantine.observe."""
-        if not self._settings.quarantine:
-            return self._never
-        return self._guarded(QUARANTINE, lambda: self.quarantine.observe(rows, losses), otherwise=self._never)
-
     def step(self, signals: StepSignals, *, max_grad_norm: float) -> Decision:
         """Take in one step, before the optimiser does; `max_grad_norm`: ceiling of the clipping threshold."""
-        norm, ok = signals.norm, signals.ok
+        if self._pending and not _alike(self._pending[0], signals):
+            self.judge()
+        scale = self._guarded(
+            CLIPPER, lambda: self.clipper.grad_scale(signals.norm, ceiling=max_grad_norm), otherwise=None
+        )
+        if scale is None:
+            scale = (signals.norm / max_grad_norm).clamp(min=1.0)
+        self._ceiling = max_grad_norm
+        self._pending.append(signals)
+        self._scales.append(scale)
+        if len(self._pending) == JUDGED_STEPS:
+            self.judge()
+        return Decision(grad_scale=scale, lr_multiplier=self.multiplier)
+
+    def judge(self) -> None:
+        """Let every guard take in the steps since the last judgement; `step` does so every ten steps."""
+        if not self._pending:
+            return
+        steps, self._pending = self._pending, []
+        losses = torch.stack([each.loss for each in steps])
+        norms = torch.stack([each.norm for each in steps])
+        taken = torch.stack([each.ok for each in steps])
+        scales, self._scales = torch.stack(self._scales), []
+        explained = self._guarded(QUARANTINE, lambda: self._blamed(steps), otherwise=None)
+        if explained is None:
+            explained = torch.zeros_like(taken)
         rescued = self._guarded(
             ADAPTER,
-            lambda: self.adapter.step(signals.loss, norm, ok=ok, explained=signals.explained),
-            otherwise=self._never,
+            lambda: self.adapter.judge(losses, norms, taken=taken, explained=explained),
+            otherwise=self._none,
         )
-        clip = self._guarded(CLIPPER, lambda: self.clipper.step(norm, ok=ok, ceiling=max_grad_norm), otherwise=None)
-        if clip is None:
-            grad_scale = (norm / max_grad_norm).clamp(min=1.0)
-            self._count(ok, clipped=ok & (grad_scale > 1.0), emergency=rescued)
-        else:
-            grad_scale = clip.grad_scale
-            self._count(ok, clipped=clip.clipped, emergency=clip.emergency | rescued)
-        self.multiplier.copy_(self._guarded(ADAPTER, lambda: self.adapter.multiplier, otherwise=self.multiplier))
-        return Decision(grad_scale=grad_scale, lr_multiplier=self.multiplier)
+        clips, emergencies = self._guarded(
+            CLIPPER,
+            lambda: self.clipper.judge(norms, scales=scales, taken=taken, ceiling=self._ceiling),
+            otherwise=(self._none, self._none),
+        )
+        self._count(taken, clips=clips, emergencies=torch.maximum(emergencies, rescued.long()))
+        self._update_multiplier()
 
     def validated(self, loss: float) -> None:
-        """Take in a validation loss, which may end a plateau's patience."""
+        """Judge the steps up to here, and take in a validation loss, which may end a plateau's patience."""
+        self.judge()
         self._guarded(ADAPTER, lambda: self.adapter.validated(loss), otherwise=None)
+        self._update_multiplier()
 
     def widen(self) -> None:
         """Forget old norms and plateaus: a warm restart, another batch or learning rate begins now."""
+        self.judge()
         self._guarded(CLIPPER, self.clipper.widen, otherwise=None)
         self._guarded(ADAPTER, self.adapter.widen, otherwise=None)
 
     def read(self, model: nn.Module | None = None) -> GuardReport:
-        """Copy all readings to the host, once; with a model, its weights are checked too. For log points only."""
+        """Copy all readings to the host, once; with a model, its weights are checked too. For log points only.
+
+        Steps since the last judgement (fewer than 10) are not in it; none are after `validated`.
+        """
         readings = self._readings(model)
         events = (*self._events, *events_between(self._told, readings))
         self._told, self._events = readings, []
@@ -139,6 +189,9 @@ class IntegrationManager:
             "skips": self.skips.clone(),
             "multiplier": self.multiplier.clone(),
             "off": dict(self._off),
+            "ceiling": self._ceiling,
+            "scales": [scale.clone() for scale in self._scales],
+            "pending": [_saved(each) for each in self._pending],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -150,17 +203,34 @@ class IntegrationManager:
         self.skips.copy_(state["skips"])
         self.multiplier.copy_(state["multiplier"])
         self._off = dict(state["off"])
+        device = self.multiplier.device
+        self._ceiling = state["ceiling"]
+        self._scales = [scale.to(device) for scale in state["scales"]]
+        self._pending = [_restored(each, device=device) for each in state["pending"]]
         # What was told before the checkpoint is not told again.
         self._told, self._events = self._readings(None), []
 
-    def _count(self, ok: Tensor, *, clipped: Tensor, emergency: Tensor) -> None:
-        lost = ~ok
-        self.recent.lerp_(torch.stack([lost, clipped, emergency]).float(), 1 / RECENT_STEPS)
-        self.skips.add_(lost)
-        self.skips[1].mul_(lost)
+    def _blamed(self, steps: list[StepSignals]) -> Tensor | None:
+        rows = [each.rows for each in steps if each.rows is not None]
+        losses = [each.losses for each in steps if each.losses is not None]
+        if not self._settings.quarantine or not rows:
+            return None
+        return self.quarantine.observe(torch.stack(rows), torch.stack(losses))
+
+    def _count(self, taken: Tensor, *, clips: Tensor, emergencies: Tensor) -> None:
+        steps = len(taken)
+        lost = (~taken).sum()
+        shares = torch.stack([lost, clips, emergencies]) / steps
+        self.recent.lerp_(shares, 1 - (1 - 1 / RECENT_STEPS) ** steps)
+        last_taken = (taken * self._places[:steps]).max()  # counted from 1; 0: no step was taken
+        in_a_row = self.skips[1] * (last_taken == 0) + (steps - last_taken)
+        self.skips.copy_(torch.stack([self.skips[0] + lost, in_a_row]))
+
+    def _update_multiplier(self) -> None:
+        self.multiplier.copy_(self._guarded(ADAPTER, lambda: self.adapter.multiplier, otherwise=self.multiplier))
 
     def _readings(self, model: nn.Module | None) -> Readings:
-        finite = torch.ones_like(self._never) if model is None else finite_parameters(model)
+        finite = torch.ones_like(self._none) if model is None else finite_parameters(model)
         parts = {
             "skipped_share": self.recent[0],
             "clipped_share": self.recent[1],

@@ -52,15 +52,16 @@ class Quarantine(TensorState):
         return Filtered(torch.where(marked, healthy, rows), weights)
 
     def observe(self, rows: Tensor, losses: Tensor) -> Tensor:
-        """Mark the rows whose loss is not finite, if they are fewer than half; whether there were any such.
+        """Mark the rows whose loss is not finite, if they are fewer than half of their batch; whether there were any.
 
         Args:
-            rows: the row numbers that `filter` returned, shape (rows,).
-            losses: their losses, shape (rows,), before any weight.
+            rows: the row numbers that `filter` returned, shape (..., rows of a batch).
+            losses: their losses before any weight, of the same shape. The result lacks the last dimension.
         """
         bad = (losses - losses) != 0.0  # infinity minus itself is NaN, and NaN differs from all
-        count = bad.sum()
-        blamed = (count > 0) & (count < losses.numel() / 2)
+        count = bad.sum(dim=-1)
+        blamed = (count > 0) & (count < losses.shape[-1] / 2)
         # Several writes to one place write the same value: the order does not matter.
-        self.marks.index_fill_(0, torch.where(bad & blamed, rows, self._nowhere), 1)
+        hits = torch.where(bad & blamed.unsqueeze(-1), rows, self._nowhere)
+        self.marks.index_fill_(0, hits.flatten(), 1)
         return blamed

@@ -1,9 +1,11 @@
 """The threshold follows healthy norms, is never above the ceiling, and nothing unhealthy reaches it."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import Tensor
 
 from trainmaster_trainer.guards.clipper import (
     EMERGENCY_RATIO,
@@ -14,7 +16,6 @@ from trainmaster_trainer.guards.clipper import (
     RING,
     SPREADS,
     AdaptiveGradientClipper,
-    ClipDecision,
 )
 
 CEILING = 5.0
@@ -24,16 +25,27 @@ def _clipper(*, adaptive: bool = True) -> AdaptiveGradientClipper:
     return AdaptiveGradientClipper(adaptive=adaptive, emergency_norm=1000.0, device=torch.device("cpu"))
 
 
-def _see(clipper: AdaptiveGradientClipper, norm: float, *, ceiling: float = CEILING) -> ClipDecision:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """What became of one norm."""
+
+    grad_scale: Tensor
+    clipped: bool
+    emergency: bool
+
+
+def _see(clipper: AdaptiveGradientClipper, norm: float, *, ceiling: float = CEILING) -> Seen:
     value = torch.tensor(norm)
-    return clipper.step(value, ok=torch.isfinite(value), ceiling=ceiling)
+    scale = clipper.grad_scale(value, ceiling=ceiling)
+    clips, emergencies = clipper.judge(
+        value[None], scales=scale[None], taken=torch.isfinite(value)[None], ceiling=ceiling
+    )
+    return Seen(grad_scale=scale, clipped=bool(clips), emergency=bool(emergencies))
 
 
-def _threshold(clipper: AdaptiveGradientClipper, *, probe: float = 900.0, ceiling: float = CEILING) -> float:
-    """What a norm of `probe` would be clipped at, without its being remembered."""
-    copy = _clipper()
-    copy.load_state_dict(clipper.state_dict())
-    return probe / float(_see(copy, probe, ceiling=ceiling).grad_scale)
+def _threshold(clipper: AdaptiveGradientClipper, *, ceiling: float = CEILING) -> float:
+    """What large norms are clipped to."""
+    return 1e6 / float(clipper.grad_scale(torch.tensor(1e6), ceiling=ceiling))
 
 
 def _healthy(count: int, *, median: float = 1.0, spread: float = 0.3, seed: int = 5) -> list[float]:
@@ -74,7 +86,7 @@ def test_until_half_of_the_ring_is_filled_the_ceiling_alone_holds(seen: int) -> 
     decision = _see(clipper, 10.0)
 
     assert float(decision.grad_scale) == pytest.approx(10.0 / CEILING, rel=1e-5)
-    assert bool(decision.clipped)
+    assert decision.clipped
 
 
 def test_a_full_ring_gives_the_formula_of_median_and_deviation() -> None:
@@ -87,7 +99,7 @@ def test_a_full_ring_gives_the_formula_of_median_and_deviation() -> None:
 
     expected = float((logs.median() + SPREADS * deviation).exp())
 
-    assert _threshold(clipper, probe=40.0) == pytest.approx(expected, rel=1e-4)
+    assert _threshold(clipper) == pytest.approx(expected, rel=1e-4)
     assert expected < CEILING
 
 
@@ -123,17 +135,18 @@ def test_a_quarter_of_spikes_does_not_move_the_threshold_far() -> None:
     for index, norm in enumerate(_healthy(2 * RING, median=0.2)):
         _see(clipper, 4.0 if index % 4 == 0 else norm)
 
-    assert _threshold(clipper, probe=10.0) < 1.5
+    assert _threshold(clipper) < 1.5
 
 
 @pytest.mark.parametrize("adaptive", [True, False])
-def test_a_norm_over_the_absolute_limit_halves_the_threshold_at_once_and_is_counted(*, adaptive: bool) -> None:
+def test_a_norm_over_the_absolute_limit_halves_the_threshold_and_is_counted(*, adaptive: bool) -> None:
     clipper = _clipper(adaptive=adaptive)
 
     decision = _see(clipper, 2000.0)
 
-    assert bool(decision.emergency)
-    assert float(decision.grad_scale) == pytest.approx(2000.0 / (CEILING / 2), rel=1e-5)
+    assert decision.emergency
+    assert float(decision.grad_scale) == pytest.approx(2000.0 / CEILING, rel=1e-5)
+    assert _threshold(clipper) == pytest.approx(CEILING / 2, rel=1e-5)
     assert (int(clipper.total_clips), int(clipper.emergency_clips)) == (1, 1)
 
 
@@ -142,8 +155,8 @@ def test_a_norm_out_of_proportion_to_the_median_is_an_emergency_below_the_absolu
     for norm in _healthy(RING, median=0.2):
         _see(clipper, norm)
 
-    assert not bool(_see(clipper, 0.2 * EMERGENCY_RATIO * 0.5).emergency)
-    assert bool(_see(clipper, 0.2 * EMERGENCY_RATIO * 2).emergency)
+    assert not _see(clipper, 0.2 * EMERGENCY_RATIO * 0.5).emergency
+    assert _see(clipper, 0.2 * EMERGENCY_RATIO * 2).emergency
 
 
 def test_a_norm_below_the_ceiling_is_never_an_emergency() -> None:
@@ -153,8 +166,8 @@ def test_a_norm_below_the_ceiling_is_never_an_emergency() -> None:
 
     decision = _see(clipper, CEILING * 0.9)
 
-    assert not bool(decision.emergency)
-    assert bool(decision.clipped)
+    assert not decision.emergency
+    assert decision.clipped
 
 
 def test_emergencies_halve_down_to_a_sixteenth_and_healthy_steps_undo_it() -> None:
@@ -169,11 +182,36 @@ def test_emergencies_halve_down_to_a_sixteenth_and_healthy_steps_undo_it() -> No
     assert float(clipper.halvings) == 0.0
 
 
+@pytest.mark.parametrize("bad", [[], [0], [3, 4], [9], list(range(10))])
+def test_ten_steps_at_once_are_remembered_as_ten_steps_one_by_one(bad: list[int]) -> None:
+    single, together = _clipper(), _clipper()
+    norms = torch.tensor(_healthy(RING + 10))
+    norms[[RING + index for index in bad]] = math.nan
+    for norm in norms[:RING]:
+        _see(single, float(norm))
+        _see(together, float(norm))
+
+    for norm in norms[RING:]:
+        _see(single, float(norm))
+    last = norms[RING:]
+    scales = together.grad_scale(last, ceiling=CEILING)
+    together.judge(last, scales=scales, taken=last.isfinite(), ceiling=CEILING)
+
+    assert torch.equal(single.ring, together.ring)
+    assert torch.equal(single.limit, together.limit)
+
+
+def test_a_ceiling_that_is_scheduled_holds_at_once() -> None:
+    clipper = _clipper()
+
+    assert [_threshold(clipper, ceiling=c) for c in (5.0, 1.0, 2.0)] == pytest.approx([5.0, 1.0, 2.0])
+
+
 def test_widening_forgets_the_norms_but_not_the_counts() -> None:
     clipper = _clipper()
     for norm in _healthy(RING, median=0.01):
         _see(clipper, norm)
-    tight = _threshold(clipper, probe=3.0)
+    tight = _threshold(clipper)
     _see(clipper, 4.0)
     clips = int(clipper.total_clips)
 

@@ -35,8 +35,8 @@ def _adapter(  # each default is the catalogue's
 
 def _see(adapter: SmartLRAdapter, *, loss: float = 0.7, norm: float = 1.0, explained: bool = False) -> bool:
     ok = math.isfinite(loss) and math.isfinite(norm)
-    rescued = adapter.step(
-        torch.tensor(loss), torch.tensor(norm), ok=torch.tensor(ok), explained=torch.tensor(explained)
+    rescued = adapter.judge(
+        torch.tensor([loss]), torch.tensor([norm]), taken=torch.tensor([ok]), explained=torch.tensor([explained])
     )
     return bool(rescued)
 
@@ -89,7 +89,7 @@ def test_bad_values_leave_a_state_in_motion_alone(when: str) -> None:
     ("loss", "norm"),
     [(math.nan, 1.0), (math.inf, 1.0), (-math.inf, 1.0), (EMERGENCY_LOSS * 2, 1.0), (0.7, 1001.0)],
 )
-def test_each_emergency_cuts_the_rate_to_a_tenth_for_this_very_step(loss: float, norm: float) -> None:
+def test_each_emergency_cuts_the_rate_to_a_tenth(loss: float, norm: float) -> None:
     adapter = _adapter()
 
     assert _see(adapter, loss=loss, norm=norm)
@@ -115,6 +115,20 @@ def test_no_second_rescue_until_the_first_had_time_to_act() -> None:
 
     assert [index for index, each in enumerate(rescued) if each] == [0, COOL_DOWN_STEPS + 1]
     assert float(adapter.multiplier) == pytest.approx(0.01, rel=1e-4)
+
+
+def test_one_bad_step_among_ten_is_a_rescue_and_several_are_one() -> None:
+    for bad in ([4], [0, 4, 9]):
+        adapter = _adapter()
+        losses = torch.full((10,), 0.7)
+        losses[bad] = math.nan
+
+        rescued = adapter.judge(
+            losses, torch.ones(10), taken=losses.isfinite(), explained=torch.zeros(10, dtype=torch.bool)
+        )
+
+        assert bool(rescued)
+        assert int(adapter.rescues) == 1
 
 
 def test_steps_that_are_not_taken_do_not_shorten_the_cool_down() -> None:

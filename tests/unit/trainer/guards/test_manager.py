@@ -33,7 +33,8 @@ def _see(manager: IntegrationManager, *, loss: float = 0.7, norm: float = 1.0, e
         loss=torch.tensor(loss),
         norm=torch.tensor(norm),
         ok=torch.tensor(math.isfinite(loss) and math.isfinite(norm)),
-        explained=torch.tensor(explained),
+        rows=torch.arange(4),
+        losses=torch.tensor([math.nan if explained else 1.0, 1.0, 1.0, 1.0]),
     )
     return manager.step(signals, max_grad_norm=5.0)
 
@@ -41,7 +42,9 @@ def _see(manager: IntegrationManager, *, loss: float = 0.7, norm: float = 1.0, e
 def _flat(state: Any) -> list[Any]:  # noqa: ANN401  # a nested state
     if isinstance(state, dict):
         return [x for key in sorted(state) for x in _flat(state[key])]
-    return [state.tolist() if isinstance(state, torch.Tensor) else state]
+    if isinstance(state, list):
+        return [x for each in state for x in _flat(each)]
+    return [repr(state.tolist() if isinstance(state, torch.Tensor) else state)]  # NaN differs from NaN
 
 
 def test_after_nan_inf_zero_and_200_healthy_steps_all_decide_as_if_they_had_never_been() -> None:
@@ -50,6 +53,7 @@ def test_after_nan_inf_zero_and_200_healthy_steps_all_decide_as_if_they_had_neve
         _see(disturbed, loss=bad, norm=bad, explained=True)
         _see(disturbed, loss=0.7, norm=bad)
     _see(disturbed, loss=0.0, norm=0.0)
+    disturbed.judge()
 
     norms = torch.rand(200, generator=torch.Generator().manual_seed(2)).tolist()
     for norm in norms:
@@ -62,6 +66,7 @@ def test_after_nan_inf_zero_and_200_healthy_steps_all_decide_as_if_they_had_neve
     assert _flat(healthy.adapter.state_dict()) == _flat(disturbed.adapter.state_dict())
     assert report.health > 0.98
     assert report.metrics["nonfinite_steps"] == 4.0
+    assert report.metrics["quarantine.rows"] == 1.0
     assert not report.emergency
 
 
@@ -69,6 +74,7 @@ def test_a_report_has_the_names_that_users_know_and_finite_values() -> None:
     manager = _manager()
     for loss in (0.7, math.nan, math.inf, 1e30):
         _see(manager, loss=loss, norm=loss)
+    manager.judge()
 
     metrics = manager.read().metrics
 
@@ -94,8 +100,10 @@ def test_steps_lost_in_a_row_are_an_emergency_that_ends_with_a_healthy_step() ->
     manager = _manager(max_lr_rescues=0)
     for _ in range(3):
         _see(manager, loss=math.nan)
+    manager.judge()
     during = manager.read()
     _see(manager)
+    manager.judge()
     after = manager.read()
 
     assert during.emergency
@@ -104,9 +112,52 @@ def test_steps_lost_in_a_row_are_an_emergency_that_ends_with_a_healthy_step() ->
     assert after.health < 1.0
 
 
+@pytest.mark.parametrize(
+    ("losses", "in_a_row"),
+    [([1.0] * 10, 0), ([math.nan] * 10, 12), ([math.nan] * 9 + [1.0], 0), ([1.0] + [math.nan] * 4, 4), ([1.0], 0)],
+)
+def test_lost_steps_in_a_row_are_counted_over_judgements(losses: list[float], in_a_row: int) -> None:
+    manager = _manager()
+    for loss in (math.nan, math.nan):
+        _see(manager, loss=loss)
+    manager.judge()
+
+    for loss in losses:
+        _see(manager, loss=loss)
+    manager.judge()
+
+    assert manager.skips.tolist() == [2 + sum(map(math.isnan, losses)), in_a_row]
+
+
+def test_ten_steps_are_judged_by_themselves() -> None:
+    manager = _manager()
+    counts = []
+    for _ in range(20):
+        _see(manager, norm=50.0)
+        counts.append(int(manager.clipper.total_clips))
+
+    assert counts == [0] * 9 + [10] * 10 + [20]
+
+
+def test_a_batch_of_another_size_is_judged_apart() -> None:
+    manager = _manager()
+    _see(manager, loss=math.nan, explained=True)
+    _see(manager)
+    yes = torch.tensor(True)  # noqa: FBT003  # a tensor's value
+    one = torch.tensor(1.0)
+
+    manager.step(StepSignals(loss=one, norm=one, ok=yes, rows=torch.arange(3), losses=torch.ones(3)), max_grad_norm=5.0)
+    manager.step(StepSignals(loss=one, norm=one, ok=yes), max_grad_norm=5.0)
+    manager.judge()
+
+    assert manager.skips.tolist() == [1, 0]
+    assert manager.read().metrics["quarantine.rows"] == 1.0
+
+
 def test_an_event_is_told_once() -> None:
     manager = _manager()
     _see(manager, norm=5000.0)
+    manager.judge()
 
     first, second = manager.read(), manager.read()
 
@@ -133,8 +184,9 @@ def _breaks(*_: object, **__: object) -> Any:  # noqa: ANN401  # never returns
 @pytest.mark.parametrize(
     ("guard", "method"),
     [
-        ("clipper", "step"),
-        ("adapter", "step"),
+        ("clipper", "grad_scale"),
+        ("clipper", "judge"),
+        ("adapter", "judge"),
         ("adapter", "validated"),
         ("quarantine", "filter"),
         ("quarantine", "observe"),
@@ -149,7 +201,6 @@ def test_a_guard_that_raises_is_switched_off_with_an_event_and_the_others_go_on(
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             batch = manager.filter(torch.arange(4))
-            manager.observe(batch.rows, torch.ones(4))
             decision = _see(manager, norm=50.0)
             manager.validated(0.5)
     report = manager.read()
@@ -166,7 +217,10 @@ def test_a_guard_that_raises_is_switched_off_with_an_event_and_the_others_go_on(
 def test_an_adapter_that_raises_leaves_its_last_multiplier_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
     manager = _manager()
     _see(manager, norm=5000.0)
-    monkeypatch.setattr(manager.adapter, "step", _breaks)
+    manager.judge()
+    monkeypatch.setattr(manager.adapter, "judge", _breaks)
+    _see(manager)
+    manager.judge()
 
     assert float(_see(manager).lr_multiplier) == pytest.approx(0.1, rel=1e-5)
 
@@ -177,7 +231,7 @@ def test_lack_of_memory_is_no_fault_of_a_guard(monkeypatch: pytest.MonkeyPatch) 
     def lacks_memory(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(manager.clipper, "step", lacks_memory)
+    monkeypatch.setattr(manager.clipper, "grad_scale", lacks_memory)
 
     with pytest.raises(torch.OutOfMemoryError):
         _see(manager)
@@ -205,7 +259,8 @@ def test_what_was_saved_continues_and_is_not_told_again(monkeypatch: pytest.Monk
 
 def test_a_read_is_one_copy_and_changes_nothing() -> None:
     manager = _manager()
-    _see(manager, norm=5000.0)
+    for _ in range(13):
+        _see(manager, norm=5000.0)
     before = _flat(manager.state_dict())
 
     with HostReads() as reads:
@@ -219,8 +274,9 @@ def test_without_a_quarantine_rows_pass_and_are_not_blamed() -> None:
     manager = _manager(quarantine=False)
     rows = torch.arange(4)
 
-    blamed = manager.observe(rows, torch.tensor([math.nan, 1.0, 1.0, 1.0]))
+    _see(manager, loss=math.nan, explained=True)
+    manager.judge()
 
-    assert not bool(blamed)
+    assert int(manager.adapter.rescues) == 1
     assert manager.filter(rows).weights.tolist() == [1.0] * 4
     assert manager.read().metrics["quarantine.rows"] == 0.0

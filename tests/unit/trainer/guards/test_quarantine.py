@@ -69,6 +69,19 @@ def test_a_row_that_stands_twice_in_a_batch_is_marked_once() -> None:
     assert quarantine.marks[:-1].nonzero().flatten().tolist() == [3]
 
 
+def test_several_batches_at_once_are_judged_one_by_one() -> None:
+    quarantine = _quarantine()
+    rows = torch.arange(12).reshape(3, 4)
+    losses = torch.full((3, 4), 0.5)
+    losses[0, 1] = math.nan
+    losses[2, :3] = math.inf
+
+    blamed = quarantine.observe(rows, losses)
+
+    assert blamed.tolist() == [True, False, False]
+    assert quarantine.marks[:-1].nonzero().flatten().tolist() == [1]
+
+
 def test_marks_stay_when_the_row_stands_in_later_batches() -> None:
     quarantine = _quarantine()
     rows = torch.arange(5)
