@@ -14,7 +14,7 @@ import pytest
 from tests.support.launcher import wait_until
 from tests.support.node import Cluster
 from tests.support.node.first_release import first_release
-from tests.support.node.journal import read_journal
+from tests.support.node.journal import read_journals
 from tests.support.node.release import NAME, Release
 from tests.support.node.small_pods import small_pods
 from tests.support.node.team import PATIENCE, Run, Team
@@ -68,7 +68,7 @@ def runs(cluster: Cluster, first: Release, team: Team) -> Iterator[list[Run]]:
     """Ten runs under the first release, all of them training."""
     with small_pods(cluster, team):
         runs = [team.train(f"run-{number}", {"steps": 100_000, "seconds_per_step": PACE}) for number in range(RUNS)]
-        wait_all_reported(runs)
+        wait_reported(runs)
         yield runs
 
 
@@ -81,12 +81,12 @@ def test_ten_runs_train_on_while_their_operator_is_killed_and_upgraded(
     time.sleep(QUIET_SECONDS)
     began = datetime.now(UTC)
     first.kill()
-    wait_all_reported(runs)
+    wait_reported(runs)
     operators += first.operators()
     away.install()
-    wait_all_reported(runs)
+    wait_reported(runs)
     ended = datetime.now(UTC)
-    journals = [read_journal(run) for run in runs]
+    journals = read_journals(runs)
 
     assert len({*operators, *away.operators()}) >= 3
     assert {run.name: run.pods(1)[0]["metadata"]["uid"] for run in runs} == pods
@@ -107,23 +107,18 @@ def told(seconds: list[float]) -> str:
     return f"median {median(seconds) * 1000:.1f} ms, longest {max(seconds) * 1000:.1f} ms, {len(seconds)} steps"
 
 
-def wait_all_reported(runs: list[Run]) -> None:
-    """`wait_reported` for each of them."""
+def wait_reported(runs: list[Run]) -> None:
+    """Wait until an operator has all that there is now of these runs, and none of it is missing."""
     for run in runs:
-        wait_reported(run)
+        run.wait_phase("Running")
+    newest = [journal.last for journal in read_journals(runs)]
 
+    def have_come() -> bool:
+        journals = read_journals(runs)
+        assert [journal.gaps for journal in journals] == [[] for _ in runs]
+        return all(last <= journal.has for last, journal in zip(newest, journals, strict=True))
 
-def wait_reported(run: Run) -> None:
-    """Wait until an operator has all that there is now, and none of it is missing."""
-    run.wait_phase("Running")
-    newest = read_journal(run).last
-
-    def has_come() -> bool:
-        journal = read_journal(run)
-        assert journal.gaps == []
-        return newest <= journal.has
-
-    wait_until(has_come, what=f"reports of {run.name} up to entry {newest}", timeout=PATIENCE)
+    wait_until(have_come, what=f"reports up to entries {newest}", timeout=PATIENCE)
 
 
 def pod_phase(run: Run) -> str:

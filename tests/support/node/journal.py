@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -53,10 +54,28 @@ class Journal:
 
 def read_journal(run: Run, *, launch: int = 1) -> Journal:
     """The journal of a launch whose pod runs."""
-    path = f"/claims/*/{run.uid}/*/{launch}/{JOURNAL}"
+    return read_journals([run], launch=launch)[0]
+
+
+def read_journals(runs: Sequence[Run], *, launch: int = 1) -> list[Journal]:
+    """The journals of this launch of runs that share a claim: all are read in the first one's pod, at one moment."""
+    team = runs[0].team
+    uids = {found["metadata"]["name"]: found["metadata"]["uid"] for found in team.get("trainingruns")}
+    files = " ".join(f"/claims/*/{uids[run.name]}/*/{launch}/{JOURNAL}" for run in runs)
     # A process that has just started has no journal yet.
-    words = ("exec", run.pod(launch), "--", "sh", "-c", f"cat {path} 2>/dev/null || :")
-    lines = [json.loads(line) for line in run.team.kubectl(*words).splitlines() if line.endswith("}")]
+    words = ("exec", runs[0].pod(launch), "--", "sh", "-c", f"tail -v -n +1 {files} 2>/dev/null || :")
+    lines: dict[str, list[Json]] = {run.name: [] for run in runs}
+    names = {uid: name for name, uid in uids.items()}
+    told: list[Json] = []
+    for line in team.kubectl(*words).splitlines():
+        if line.startswith("==> "):
+            told = lines[names[line.split("/")[3]]]
+        elif line.endswith("}"):
+            told.append(json.loads(line))
+    return [_journal(lines[run.name]) for run in runs]
+
+
+def _journal(lines: Sequence[Json]) -> Journal:
     return Journal(
         entries=tuple(line for line in lines if line["type"] != "have"),
         confirmed=tuple(line["seq"] for line in lines if line["type"] == "have"),
