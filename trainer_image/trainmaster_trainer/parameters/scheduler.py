@@ -95,8 +95,12 @@ class ParamScheduler:
         return not any(segment.within_cycle(steps_done) for segment in self._segments.get(LEARNING_RATE, ()))
 
     def rebase(self, values: Mapping[str, float], *, step: int, cause: str) -> None:
-        """A directive's values: from this step on the schedules of these knobs are scaled with them."""
-        self._base.update({name: value for name, value in values.items() if name in self._base})
+        """A directive's values: from this step on the schedules of these knobs are scaled with them.
+
+        What is no knob, or no finite number, is passed over.
+        """
+        known = {name: value for name, value in values.items() if name in self._base and math.isfinite(value)}
+        self._base.update(known)
         self._note(step, cause=cause)
 
     def observe(self, val_loss: float, *, steps_done: int) -> None:

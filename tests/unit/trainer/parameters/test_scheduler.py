@@ -28,15 +28,6 @@ PLATEAU = ParameterSchedule(parameter="learning_rate", strategy="plateau", multi
 DROPOUT_DOWN = ParameterSchedule(parameter="dropout", strategy="linear", to="0.2", start=2, end=4)
 
 
-def test_what_no_entry_moves_stays_what_it_is() -> None:
-    assert all(scheduler().values(step) == BASE for step in (0, 1, 49, 10**6))
-
-
-def test_what_is_no_knob_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="epochs cannot move; these can: learning_rate, dropout"):
-        scheduler(ParameterSchedule(parameter="epochs", strategy="linear", to="1"))
-
-
 def test_losses_that_are_no_numbers_change_nothing() -> None:
     troubled, calm = scheduler(PLATEAU), scheduler(PLATEAU)
     for loss in (math.nan, math.inf, -math.inf, 0.0):
@@ -48,6 +39,25 @@ def test_losses_that_are_no_numbers_change_nothing() -> None:
 
     assert troubled.state_dict() == calm.state_dict()
     assert troubled.values(49) == calm.values(49)
+
+
+def test_a_correction_that_is_no_number_is_passed_over() -> None:
+    moved = scheduler(COSINE)
+
+    for value in (math.nan, math.inf, -math.inf):
+        moved.rebase({"learning_rate": value}, step=3, cause="broken")
+
+    assert moved.base == BASE
+    assert [moved.values(step) for step in (3, 7, 49)] == [scheduler(COSINE).values(step) for step in (3, 7, 49)]
+
+
+def test_what_no_entry_moves_stays_what_it_is() -> None:
+    assert all(scheduler().values(step) == BASE for step in (0, 1, 49, 10**6))
+
+
+def test_what_is_no_knob_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="epochs cannot move; these can: learning_rate, dropout"):
+        scheduler(ParameterSchedule(parameter="epochs", strategy="linear", to="1"))
 
 
 def test_before_an_entry_is_the_own_value_and_after_it_the_last() -> None:
