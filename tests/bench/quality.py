@@ -84,34 +84,39 @@ def train_all(tasks: Sequence[Task]) -> list[Study]:
 
 
 def hmm_targets(options: Options) -> Iterator[Target]:
-    """How far below the best possible, and that it is never above."""
+    """How far below the best possible, and that it is never above, for the default preset and the calibrated one."""
     chains = quality_hmm.chains(quick=options.quick, seed=options.seed)
-    studies = train_all([chain.task(values_of(DEFAULT)) for chain in chains])
-    found = [quality_hmm.distance(chain, one) for chain, one in zip(chains, studies, strict=True)]
-    for separation in dict.fromkeys(chain.separation for chain in chains):
-        some = quality_hmm.of_separation(found, separation)
-        best = statistics.mean(each.ceiling.bayes_accuracy for each in some)
-        lost = statistics.mean(each.log_loss - each.ceiling.log_loss for each in some)
-        name, n = f"HMM {separation:g}", len(some)
-        yield Target(name=f"{name}: best possible accuracy", unit="", goal=None, value=best, n=n, better="higher")
-        yield Target(
-            name=f"{name}: accuracy below the best possible, mean",
-            unit="points",
-            goal=POINTS_BELOW_BEST,
-            value=statistics.mean(each.missing for each in some),
-            n=n,
-            enough=ENOUGH_CHAINS,
-        )
-        yield Target(
-            name=f"{name}: accuracy above the best possible, worst",
-            unit="standard errors",
-            goal=ERRORS_ABOVE_BEST,
-            value=max(each.excess for each in some),
-            n=n,
-        )
-        yield Target(name=f"{name}: log-loss above the best possible", unit="nats", goal=None, value=lost, n=n)
-    slowest = max(each.seconds for each in found)
-    yield Target(name="HMM: slowest training", unit="s", goal=None, value=slowest, n=len(found))
+    for preset, presets in {"default": DEFAULT, "calibrated": CALIBRATED}.items():
+        studies = train_all([chain.task(values_of(presets)) for chain in chains])
+        found = [quality_hmm.distance(chain, one) for chain, one in zip(chains, studies, strict=True)]
+        for separation in dict.fromkeys(chain.separation for chain in chains):
+            some = quality_hmm.of_separation(found, separation)
+            yield from _distance_targets(f"HMM {separation:g}, {preset}", some)
+        slowest = max(each.seconds for each in found)
+        yield Target(name=f"HMM, {preset}: slowest training", unit="s", goal=None, value=slowest, n=len(found))
+
+
+def _distance_targets(name: str, found: Sequence[quality_hmm.Distance]) -> Iterator[Target]:
+    n = len(found)
+    best = statistics.mean(each.ceiling.bayes_accuracy for each in found)
+    lost = statistics.mean(each.log_loss - each.ceiling.log_loss for each in found)
+    yield Target(name=f"{name}: best possible accuracy", unit="", goal=None, value=best, n=n, better="higher")
+    yield Target(
+        name=f"{name}: accuracy below the best possible, mean",
+        unit="points",
+        goal=POINTS_BELOW_BEST,
+        value=statistics.mean(each.missing for each in found),
+        n=n,
+        enough=ENOUGH_CHAINS,
+    )
+    yield Target(
+        name=f"{name}: accuracy above the best possible, worst",
+        unit="standard errors",
+        goal=ERRORS_ABOVE_BEST,
+        value=max(each.excess for each in found),
+        n=n,
+    )
+    yield Target(name=f"{name}: log-loss above the best possible", unit="nats", goal=None, value=lost, n=n)
 
 
 def bars_targets(market: Market, options: Options) -> Iterator[Target]:
@@ -123,9 +128,9 @@ def bars_targets(market: Market, options: Options) -> Iterator[Target]:
         if recipe == "calibrated":
             for name in quality_bars.FORECASTS:
                 yield from _forecast_targets(f"BTC {name}", walks[:1], name, options=options)
-            for block, accuracy in enumerate(_accuracy_of_blocks(market, walks)):
+            for span, accuracy in zip(market.spans, _accuracy_of_blocks(market, walks), strict=True):
                 yield Target(
-                    name=f"BTC {recipe}: accuracy in block {block + 1}",
+                    name=f"BTC {recipe}: accuracy in block {span.number + 1}",
                     unit="",
                     goal=None,
                     value=accuracy,
