@@ -70,6 +70,22 @@ def test_after_nan_inf_zero_and_200_healthy_steps_all_decide_as_if_they_had_neve
     assert not report.emergency
 
 
+@pytest.mark.parametrize("bad_steps", [1, 3, 10, 17])
+def test_bad_steps_within_a_judgement_leave_no_trace_either(bad_steps: int) -> None:
+    healthy, disturbed = _manager(max_lr_rescues=0), _manager(max_lr_rescues=0)
+    for index in range(bad_steps):
+        _see(disturbed, loss=(math.nan, math.inf, 0.0)[index % 3], norm=(math.nan, math.inf, 0.0)[index % 3])
+
+    for norm in torch.rand(200, generator=torch.Generator().manual_seed(2)).tolist():
+        _see(healthy, norm=norm)
+        _see(disturbed, norm=norm)
+    healthy.judge()
+    disturbed.judge()
+
+    assert _flat(healthy.clipper.state_dict()) == _flat(disturbed.clipper.state_dict())
+    assert _flat(healthy.adapter.state_dict()) == _flat(disturbed.adapter.state_dict())
+
+
 def test_a_report_has_the_names_that_users_know_and_finite_values() -> None:
     manager = _manager()
     for loss in (0.7, math.nan, math.inf, 1e30):
