@@ -19,6 +19,8 @@ from tests.support.control_plane.build import BuildError, Program, find_programs
 from tests.support.control_plane.process import Daemon, free_ports, kill_all, start_daemon, tail_of
 
 VERSITYGW = Program(name="versitygw", module="versitygw", package="github.com/versity/versitygw/cmd/versitygw")
+PROGRAM = VERSITYGW.cached()
+"""Looked up once: fixtures may move the cache folder that what they test sees."""
 HOW_TO_BUILD = "no S3-compatible server: build one by `python -m tests.support.object_store` (minutes the first time)"
 START_SECONDS = 30.0
 ATTEMPTS = 3
@@ -65,8 +67,7 @@ class ObjectStore:
 @contextmanager
 def object_store(folder: Path) -> Iterator[ObjectStore]:
     """A server over a folder, until the end of the block. Raises BuildError where it was never built."""
-    program = VERSITYGW.cached()
-    if not program.exists():
+    if not PROGRAM.exists():
         raise BuildError(HOW_TO_BUILD)
     bucket = folder / "objects" / ObjectStore.bucket
     bucket.mkdir(parents=True)
@@ -74,12 +75,12 @@ def object_store(folder: Path) -> Iterator[ObjectStore]:
     for attempt in range(1, ATTEMPTS + 1):
         (port,) = free_ports(1)
         try:
-            daemon = _start(program, folder, port=port)
+            daemon = _start(PROGRAM, folder, port=port)
             break
         except BuildError:
             if attempt == ATTEMPTS:
                 raise
-    store = ObjectStore(program=program, folder=folder, port=port, daemon=daemon)
+    store = ObjectStore(program=PROGRAM, folder=folder, port=port, daemon=daemon)
     try:
         yield store
     finally:

@@ -185,6 +185,9 @@ def _client(scheme: str, address: str) -> Any:  # noqa: ANN401  # fsspec has no 
             f'use a trainer image that has it (pip install "trainmaster[{_EXTRAS[scheme]}]")'
         )
         raise ConfigurationError(message) from error
+    except Exception as error:  # as in `_explained`: a broken file of credentials, an option that a version lacks
+        message = f"{address}: the client of {scheme}:// does not start ({type(error).__name__}: {error})"
+        raise ConfigurationError(message) from error
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.object_store import HOW_TO_BUILD, VERSITYGW, object_store
+from tests.support.object_store import HOW_TO_BUILD, PROGRAM, object_store
 from tests.support.shell import Shell
 
 COUNT = """
@@ -30,7 +30,7 @@ COUNT = """
 """
 
 
-@pytest.mark.skipif(not VERSITYGW.cached().exists(), reason=HOW_TO_BUILD)
+@pytest.mark.skipif(not PROGRAM.exists(), reason=HOW_TO_BUILD)
 def test_a_crash_goes_on_from_what_the_store_has(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with object_store(tmp_path / "server") as store:
         for name, value in store.environment.items():

@@ -18,7 +18,7 @@ import fsspec  # type: ignore[import-untyped]  # it has no types
 import pytest
 
 from tests.support.checkpoints import captured_state
-from tests.support.object_store import HOW_TO_BUILD, VERSITYGW, ObjectStore, object_store
+from tests.support.object_store import HOW_TO_BUILD, PROGRAM, ObjectStore, object_store
 from trainmaster_trainer.checkpoint import CheckpointError, CheckpointStore
 from trainmaster_trainer.errors import ConfigurationError, StorageError
 from trainmaster_trainer.saver import AsyncSaver
@@ -31,7 +31,7 @@ KILLS = 2
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
-    if not VERSITYGW.cached().exists():
+    if not PROGRAM.exists():
         pytest.skip(HOW_TO_BUILD)
     with object_store(tmp_path_factory.mktemp("object-store")) as running:
         yield running
@@ -228,6 +228,17 @@ def test_a_store_whose_client_is_not_installed_is_refused_with_its_name(monkeypa
     monkeypatch.setattr(fsspec, "filesystem", missing)
 
     with pytest.raises(ConfigurationError, match=r"gs://bucket/x: the client of gs:// is not .*trainmaster\[gcs\]"):
+        open_storage("gs://bucket/x")
+
+
+def test_a_client_that_does_not_start_is_no_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(scheme: str, **_options: object) -> None:
+        message = f"credentials of {scheme} are no JSON"
+        raise ValueError(message)
+
+    monkeypatch.setattr(fsspec, "filesystem", broken)
+
+    with pytest.raises(ConfigurationError, match=r"gs://bucket/x: .* does not start \(ValueError: credentials of gs"):
         open_storage("gs://bucket/x")
 
 
