@@ -58,6 +58,9 @@ class ToyWorkload:
     def build_model(self) -> nn.Module:
         return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 1))
 
+    def begin(self, *, tick: Tick) -> None:
+        pass
+
     def configure(self, model: nn.Module, knobs: Knobs) -> None:
         pass
 
@@ -129,6 +132,9 @@ class RecordingSession:
 
     def done(self, **verdict: Any) -> None:  # noqa: ANN401  # records whatever it is told
         self.ended = verdict
+
+    def close(self) -> None:
+        pass
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         """Points of one kind."""

@@ -112,7 +112,11 @@ class Engine:
             model=model,
             optimizer=new_optimizer(model, weight_decay=settings.knobs[WEIGHT_DECAY]),
             schedules=ParamScheduler(
-                settings.schedules, base=settings.knobs, epochs=settings.epochs, steps_per_epoch=self._per_epoch
+                settings.schedules,
+                base=settings.knobs,
+                epochs=settings.epochs,
+                steps_per_epoch=self._per_epoch,
+                limits=settings.limits,
             ),
             guards=IntegrationManager(settings.guards, rows=workload.train_rows, device=self._device),
             patience=Patience(limit=settings.early_stopping_patience),
@@ -132,6 +136,8 @@ class Engine:
         leaves a checkpoint of the step before it.
         """
         try:
+            if self.state.step == 0 and self._group.leads:
+                self._workload.begin(tick=lambda: self._points.progress("starting", self.state))
             while self.state.epoch < self._settings.epochs and self.state.stopped is None:
                 self._train_epoch()
                 if self.state.stopped is None:
@@ -300,7 +306,9 @@ class Engine:
         state.epoch += 1
         state.statistics = StepStatistics(device=self._device)
         best = state.offer(val_loss)
-        state.guards.validated(val_loss)
+        judged_now = state.schedules.may_be_judged(state.step)
+        if judged_now:  # within a cosine cycle a worse validation is no plateau
+            state.guards.validated(val_loss)
         state.schedules.observe(val_loss, steps_done=state.step)
         state.patience.observe(val_loss)
         record = ValidationRecord(
@@ -308,7 +316,7 @@ class Engine:
         )
         state.history.append(record)
         self._points.validation(record)
-        state.stopped = state.patience.verdict(judged_now=state.schedules.may_be_judged(state.step))
+        state.stopped = state.patience.verdict(judged_now=judged_now)
         self._train_point({"epoch_seconds": self._points.epoch_seconds})
         self._save(metrics=metrics, best=best)
 

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,9 +35,6 @@ from trainmaster_trainer.epoch_metrics import EpochMetrics
 from trainmaster_trainer.interruption import Interruption
 from trainmaster_trainer.progress_line import ProgressLine
 from trainmaster_trainer.recording import RecordingSession
-
-if TYPE_CHECKING:
-    from trainmaster_trainer.engine import Resume
 
 __all__ = [
     "EpochMetrics",
@@ -136,30 +134,22 @@ def train_in_process(config: OrchestratorConfig, *, interruption: Interruption) 
     Raises ConfigurationError and DataError with what does not fit, InterruptionError when it was asked to end.
     """
     # Here, not above: configurations are made and checked without waiting seconds for torch.
-    from trainmaster_trainer.checkpoint import CheckpointStore  # noqa: PLC0415  # see above
-    from trainmaster_trainer.engine import Engine, Resume  # noqa: PLC0415  # see above
+    from trainmaster_trainer.distributed import Group  # noqa: PLC0415  # see above
     from trainmaster_trainer.market.workload import MarketClassifier  # noqa: PLC0415  # see above
-    from trainmaster_trainer.storage import open_storage  # noqa: PLC0415  # see above
-    from trainmaster_trainer.training import make_deterministic  # noqa: PLC0415  # see above
+    from trainmaster_trainer.training import train_plan  # noqa: PLC0415  # see above
 
     plan = plan_of(config)
-    make_deterministic(threads=plan.cpus)
-    store = CheckpointStore(
-        open_storage(plan.storage.root),
-        launch=plan.launch,
-        keep_last=plan.storage.keep_last,
-        keep_best=plan.storage.keep_best,
+    line = ProgressLine() if config.show_progress else None
+    sessions: list[RecordingSession] = []
+
+    def connect(applied: Mapping[str, int]) -> RecordingSession:
+        sessions.append(RecordingSession(applied=applied, line=line))
+        return sessions[-1]
+
+    metrics = train_plan(
+        plan, factory=MarketClassifier.from_plan, connect=connect, interruption=interruption, group=Group()
     )
-    store.clean()
-    found = store.newest()
-    resume = None if found is None else Resume(manifest=found[0], captured=found[1])
-    session = _session(resume, shown=config.show_progress)
-    try:
-        workload = MarketClassifier.from_plan(plan)
-        engine = Engine(workload, store=store, session=session, interruption=interruption, resume=resume)
-        metrics = engine.run()
-    finally:
-        session.close()
+    (session,) = sessions
     return TrainingResult(
         outcome=session.outcome or "Completed",
         message=session.message,
@@ -169,8 +159,3 @@ def train_in_process(config: OrchestratorConfig, *, interruption: Interruption) 
         folder=plan.storage.root,
         checkpoint=session.checkpoint_path,
     )
-
-
-def _session(resume: Resume | None, *, shown: bool) -> RecordingSession:
-    applied = {} if resume is None else resume.captured["applied"]
-    return RecordingSession(applied=applied, line=ProgressLine() if shown else None)

@@ -81,3 +81,6 @@ class Session(Protocol):
         metrics: Mapping[str, float] = ...,
     ) -> None:
         """Report the end of training; waits, within bounds, until the launcher has it."""
+
+    def close(self) -> None:
+        """End the session; what is not read yet is sent first."""

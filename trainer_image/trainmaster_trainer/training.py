@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Final
 
@@ -18,6 +18,7 @@ from trainmaster_trainer.distributed import Group, joined_group
 from trainmaster_trainer.engine import Engine, Resume
 from trainmaster_trainer.errors import ConfigurationError
 from trainmaster_trainer.interruption import Interruption
+from trainmaster_trainer.reporting import Session
 from trainmaster_trainer.storage import open_storage
 from trainmaster_trainer.workload import Workload
 
@@ -37,11 +38,29 @@ def train(plan: Plan, *, target: str | None = None) -> dict[str, float]:
     """
     interruption = Interruption()
     interruption.listen()
+    factory = load_factory(target or plan.workload)
     with joined_group(plan.processes) as group:
-        return _train(plan, target=target or plan.workload, interruption=interruption, group=group)
+        return train_plan(
+            plan,
+            factory=factory,
+            connect=lambda applied: sdk.connect(applied=applied),
+            interruption=interruption,
+            group=group,
+        )
 
 
-def _train(plan: Plan, *, target: str, interruption: Interruption, group: Group) -> dict[str, float]:
+def train_plan(
+    plan: Plan,
+    *,
+    factory: Factory,
+    connect: Callable[[Mapping[str, int]], Session],
+    interruption: Interruption,
+    group: Group,
+) -> dict[str, float]:
+    """Train what `factory` makes of a plan, from its newest checkpoint on, in this process; the test metrics.
+
+    `connect` opens the session that is told; it takes the directives that the checkpoint has applied.
+    """
     make_deterministic(threads=max(1, plan.cpus // group.size))
     store = CheckpointStore(
         open_storage(plan.storage.root),
@@ -53,11 +72,11 @@ def _train(plan: Plan, *, target: str, interruption: Interruption, group: Group)
         store.clean()
     found = store.newest()
     resume = None if found is None else Resume(manifest=found[0], captured=found[1])
-    session = sdk.connect(applied={} if resume is None else resume.captured["applied"])
+    session = connect({} if resume is None else resume.captured["applied"])
     try:
         session.progress("starting")
         engine = Engine(
-            load_factory(target)(plan),
+            factory(plan),
             store=store,
             session=session,
             interruption=interruption,

@@ -7,7 +7,7 @@ point of the group `trainmaster.workloads`: a function `(plan) -> Workload`, nam
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 import torch
@@ -54,6 +54,8 @@ class Settings:
     guards: GuardSettings
     schedules: tuple[ParameterSchedule, ...] = ()
     """At most one owner for each knob and step."""
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Smallest and largest value of a knob, whatever a correction makes of its schedule."""
     seed: int = 0
     gradient_accumulation_steps: int = 1
     """Slices that a step's batch is computed in."""
@@ -102,6 +104,12 @@ class Workload(Protocol):
 
     def build_model(self) -> nn.Module:
         """A model with fresh weights, drawn from torch's global generator."""
+
+    def begin(self, *, tick: Tick) -> None:
+        """Look at the data before the first step of a training; raises DataError where training would be in vain.
+
+        Not called where training continues from a checkpoint.
+        """
 
     def configure(self, model: nn.Module, knobs: Knobs) -> None:
         """Put knobs into the model that are part of it, such as dropout; called when one of them has changed."""

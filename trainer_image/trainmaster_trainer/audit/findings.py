@@ -51,6 +51,11 @@ class AuditReport:
         return bool(self.of(Severity.REFUSE))
 
     @property
+    def twins_passed(self) -> bool:
+        """Whether memorising models were asked, and knew nothing that they could not know."""
+        return bool(self.measured) and not self.findings
+
+    @property
     def metrics(self) -> dict[str, float]:
         """Counts of what was found, and what was measured, for the report of a run."""
         return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,12 +12,11 @@ from torch import Tensor
 from trainmaster.api.hyperparameters import MarketClassifierHyperparameters
 from trainmaster_trainer.errors import DataError
 from trainmaster_trainer.evaluation.baselines import Block, last_known_labels
+from trainmaster_trainer.market.checks import drifted_columns
 from trainmaster_trainer.market.dataset import Dataset, Rows, usable_rows
 from trainmaster_trainer.market.evaluation import accuracy_half_width
 from trainmaster_trainer.market.scaler import Scaler
 from trainmaster_trainer.market.split import Split, split_dataset
-
-log = logging.getLogger(__name__)
 
 FEATURE_LIMIT: Final = 5.0
 """Standardised features are clipped here: bars have heavy tails, and one crash must not steer the first layer."""
@@ -38,6 +36,8 @@ class MarketData:
     targets: Tensor
     """(rows,) classes; what is no class is negative."""
     window: int
+    remarks: tuple[str, ...]
+    """What a person should know about these rows, in sentences."""
     _offsets: Tensor
 
     @classmethod
@@ -49,15 +49,13 @@ class MarketData:
         Raises DataError where there is too little to train on, or nothing to tell apart.
         """
         h = hyperparameters
-        for note in dataset.notes:
-            log.warning("%s: %s", dataset.name, note)
         chosen = split or _split(dataset, h)
         _check(dataset, chosen, h)
+        drifted = drifted_columns(dataset, chosen)  # standardising clips what they show
         scaler = Scaler.fit(dataset.values, rows=chosen.train)
-        for column in scaler.constant:
-            log.warning("%s: feature %s is constant in the train rows: it is left out", dataset.name,
-                        dataset.feature_names[column])  # fmt: skip
         scaler.scale(dataset.values, limit=FEATURE_LIMIT)
+        constant = [f"feature {dataset.feature_names[column]} is constant in the train rows: it is left out"
+                    for column in scaler.constant]  # fmt: skip
         return cls(
             dataset=dataset,
             split=chosen,
@@ -65,6 +63,7 @@ class MarketData:
             inputs=torch.from_numpy(dataset.values),
             targets=torch.from_numpy(dataset.labels),
             window=h.window,
+            remarks=(*dataset.notes, *map(str, drifted), *constant, *_few_rows(dataset, chosen)),
             _offsets=torch.arange(1 - h.window, 1),
         )
 
@@ -117,13 +116,14 @@ def _check(dataset: Dataset, split: Split, h: MarketClassifierHyperparameters) -
             "to tell apart; change dead_zone or horizon, or give bars that move"
         )
         raise DataError(message)
-    if len(dataset) < FEW_ROWS:
-        log.warning(
-            "%s: %d rows are few: an accuracy on %d test rows is uncertain by +-%.1f points (95 %%), more than most "
-            "real skill; give %d rows or more",
-            dataset.name,
-            len(dataset),
-            len(split.test),
-            100 * accuracy_half_width(len(split.test)),
-            FEW_ROWS,
-        )
+
+
+def _few_rows(dataset: Dataset, split: Split) -> tuple[str, ...]:
+    if len(dataset) >= FEW_ROWS:
+        return ()
+    points = 100 * accuracy_half_width(len(split.test))
+    remark = (
+        f"{len(dataset)} rows are few: an accuracy on {len(split.test)} test rows is uncertain by +-{points:.1f} "
+        f"points (95 %), more than most real skill; give {FEW_ROWS} rows or more"
+    )
+    return (remark,)

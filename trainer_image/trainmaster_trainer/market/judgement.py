@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from trainmaster.api.hyperparameters import MarketClassifierHyperparameters
+from trainmaster_trainer.audit.ceiling import ceiling_metrics, judge_result, shows_skill
+from trainmaster_trainer.audit.findings import AuditReport
 from trainmaster_trainer.evaluation.model_card import ExportRecord, ModelCard, ModelSignature
 from trainmaster_trainer.evaluation.onnx_export import ExportError, export_onnx
 from trainmaster_trainer.evaluation.predictions import Predictions
@@ -48,6 +49,7 @@ def judge(
     data: MarketData,
     hyperparameters: MarketClassifierHyperparameters,
     source: str,
+    audit: AuditReport | None,
     tick: Tick,
 ) -> TestResult:
     """Judge what a model says on the validation and test rows of its data."""
@@ -71,6 +73,19 @@ def judge(
         ),
         tick=tick,
     )
+    truth = dataset.truth
+    ceiling = None if truth is None else truth.ceiling(split.test, window=data.window)
+    found = (audit or AuditReport()).with_findings(
+        judge_result(report, ceiling=ceiling, twins_passed=audit is not None and audit.twins_passed)
+    )
+    metrics = {
+        **report.metrics,
+        **(ceiling_metrics(report, ceiling) if ceiling else {}),
+        **found.metrics,
+        "shows_skill": float(shows_skill(report, found)),
+    }
+    for finding in found.findings:
+        log.warning("audit: %s: %s", finding.code, finding.message)
     warnings = list(report.warnings)
     wanted = hyperparameters.export_onnx and hyperparameters.evaluation == "full"
     onnx = _exported(model, report=report, data=data, wanted=wanted, warnings=warnings)
@@ -87,18 +102,22 @@ def judge(
             feature_limit=FEATURE_LIMIT,
         ),
         hyperparameters=hyperparameters.model_dump(),
-        metrics=report.metrics,
+        metrics=metrics,
         data_source=source,
         data_sha256=dataset.fingerprint,
         calibration_temperature=report.calibration.temperature,
         calibration_shift=report.calibration.shift,
         git_commit=os.environ.get(GIT_COMMIT_VARIABLE),
         onnx=onnx[1] if onnx else None,
+        findings=tuple(f"{finding.code}: {finding.message}" for finding in found.findings),
         warnings=tuple(warnings),
     )
     files = (*report.artifacts, Artifact(name="evaluation.json", content=report.to_json()))
-    files += (Artifact(name="model-card.json", content=card.to_json()),)
-    return TestResult(metrics=report.metrics, artifacts=(*files, onnx[0]) if onnx else files)
+    files += (
+        Artifact(name="model-card.json", content=card.to_json()),
+        Artifact(name="leak-audit.json", content=found.to_json()),
+    )
+    return TestResult(metrics=metrics, artifacts=(*files, onnx[0]) if onnx else files)
 
 
 def _exported(
@@ -107,9 +126,8 @@ def _exported(
     """The ONNX file and how it was made; None, with a warning, where there is none: the model is as good without."""
     if not wanted:
         return None
-    on_cpu = copy.deepcopy(model).to("cpu").float()
     try:
-        exported = export_onnx(on_cpu, report.calibration, window=data.window, features=len(data.dataset.feature_names))
+        exported = export_onnx(model, report.calibration, window=data.window, features=len(data.dataset.feature_names))
     except ExportError as error:
         warnings.append(str(error))
         return None

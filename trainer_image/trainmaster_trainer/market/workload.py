@@ -12,10 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainmaster.api.catalogue import knob_limits
 from trainmaster.api.hyperparameters import SCHEDULABLE, MarketClassifierHyperparameters, Scalar, is_adjustable
 from trainmaster.api.parameter_schedules import ParameterSchedule
 from trainmaster.api.plan import Plan
-from trainmaster_trainer.errors import ConfigurationError
+from trainmaster_trainer.audit.findings import AuditReport, Severity
+from trainmaster_trainer.audit.market import MarketPipeline
+from trainmaster_trainer.audit.steps import audit_market, bars_of, market_pipeline
+from trainmaster_trainer.configs import check_schedules
+from trainmaster_trainer.errors import ConfigurationError, DataError
 from trainmaster_trainer.guards import GuardSettings
 from trainmaster_trainer.hyperparameters import checked_hyperparameters
 from trainmaster_trainer.market.balance import class_counts, class_weights, epoch_rows, raised_counts, shares_after
@@ -26,6 +31,7 @@ from trainmaster_trainer.market.judgement import Said, judge
 from trainmaster_trainer.market.losses import noisy, row_losses
 from trainmaster_trainer.market.model import HybridCNNLSTMv2
 from trainmaster_trainer.market.split import Rows
+from trainmaster_trainer.market.store import FeatureStore
 from trainmaster_trainer.parameters import schedules_of
 from trainmaster_trainer.workload import Knobs, MetricSpec, Settings, TestResult, Tick
 
@@ -53,11 +59,15 @@ class MarketClassifier:
         data: MarketData,
         schedules: tuple[ParameterSchedule, ...] = (),
         source: str = "",
+        pipeline: MarketPipeline | None = None,
     ) -> None:
+        """`pipeline` shows the audit how the data was made; without one there is no audit."""
         self.hyperparameters = hyperparameters
         self.data = data
         self._schedules = schedules
         self._source = source
+        self._pipeline = pipeline
+        self._audit: AuditReport | None = None
         self._train = torch.from_numpy(data.split.train)
         self._train_targets = data.targets[self._train]
         counts = class_counts(self._train_targets, classes=len(self.classes))
@@ -72,11 +82,13 @@ class MarketClassifier:
             message = f"the workload {NAME} needs spec.data.source"
             raise ConfigurationError(message)
         values = checked_hyperparameters(NAME, given=plan.hyperparameters)
+        check_schedules(NAME, schedules=plan.parameter_schedules, hyperparameters=values)
         return cls.from_source(
             MarketClassifierHyperparameters.model_validate(values),
             source=plan.data_source,
             volumes=plan.volumes,
             schedules=plan.parameter_schedules,
+            feature_store_days=plan.feature_store_days,
         )
 
     @classmethod
@@ -87,11 +99,26 @@ class MarketClassifier:
         source: str,
         volumes: Mapping[str, str],
         schedules: tuple[ParameterSchedule, ...] = (),
+        feature_store_days: int | None = None,
     ) -> Self:
         """Read and prepare the data of a source; `volumes` is the folder of each claim."""
         h = hyperparameters
-        dataset = load_dataset(source, volumes=volumes, horizon=h.horizon, dead_zone=h.dead_zone)
-        return cls(h, data=MarketData.prepare(dataset, h), schedules=schedules, source=source)
+        dataset = load_dataset(
+            source,
+            volumes=volumes,
+            horizon=h.horizon,
+            dead_zone=h.dead_zone,
+            feature_store_days=feature_store_days,
+            store=FeatureStore.default(),
+        )
+        pipeline = None
+        if h.leak_audit and h.evaluation == "full":
+            # A copy of the newest rows, made before the features are standardised in place.
+            pipeline = market_pipeline(dataset, h, bars=bars_of(source, volumes=volumes))
+        data = MarketData.prepare(dataset, h)
+        for remark in data.remarks:
+            log.warning("%s: %s", dataset.name, remark)
+        return cls(h, data=data, schedules=schedules, source=source, pipeline=pipeline)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -112,6 +139,7 @@ class MarketClassifier:
             batch_size=h.batch_size,
             knobs=knobs,
             schedules=(*schedules_of(h), *self._schedules),
+            limits=knob_limits(NAME),
             seed=h.seed,
             gradient_accumulation_steps=h.gradient_accumulation_steps,
             precision=h.precision,
@@ -185,6 +213,18 @@ class MarketClassifier:
             elif isinstance(module, nn.MultiheadAttention) or (isinstance(module, nn.LSTM) and module.num_layers > 1):
                 module.dropout = knobs["dropout"]
 
+    def begin(self, *, tick: Tick) -> None:
+        """Audit the data and what was made of it. Raises DataError where the test rows reach into training."""
+        if self._pipeline is None:
+            return
+        self._audit = audit_market(self._pipeline, self.data, self.hyperparameters, tick=tick)
+        for finding in self._audit.findings:
+            log.warning("leak audit: %s: %s", finding.code, finding.message)
+        if self._audit.refused:
+            reasons = "; ".join(finding.message for finding in self._audit.of(Severity.REFUSE))
+            message = f"the leak audit refuses this data: {reasons} (leak_audit: false trains in spite of it)"
+            raise DataError(message)
+
     def epoch_rows(self, epoch: int) -> Tensor:
         """Training windows of an epoch: each once, rare classes more often if oversampling is on."""
         h = self.hyperparameters
@@ -227,7 +267,17 @@ class MarketClassifier:
             trained_prior=self._trained_prior,
             history=history,
         )
-        return judge(model, said, data=self.data, hyperparameters=self.hyperparameters, source=self._source, tick=tick)
+        if self._audit is None:  # this process did not begin the training
+            self.begin(tick=tick)
+        return judge(
+            model,
+            said,
+            data=self.data,
+            hyperparameters=self.hyperparameters,
+            source=self._source,
+            audit=self._audit,
+            tick=tick,
+        )
 
     def adjusted(self, values: Mapping[str, Scalar]) -> Knobs:
         """The base values that a directive sets. Raises ConfigurationError for what cannot be changed in training."""
