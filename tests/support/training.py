@@ -109,6 +109,7 @@ class RecordingSession:
         self.points: list[dict[str, Any]] = []
         self.checkpoints: list[dict[str, Any]] = []
         self.phases: list[tuple[str, int]] = []
+        self.storage_failures: list[str] = []
         self.ended: dict[str, Any] | None = None
 
     @property
@@ -132,6 +133,9 @@ class RecordingSession:
 
     def done(self, **verdict: Any) -> None:  # noqa: ANN401  # records whatever it is told
         self.ended = verdict
+
+    def storage_failed(self, message: str) -> None:
+        self.storage_failures.append(message)
 
     def close(self) -> None:
         pass

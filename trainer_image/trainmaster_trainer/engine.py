@@ -34,6 +34,7 @@ from trainmaster_trainer.precision import LOSS_SCALE, Precision, choose_device
 from trainmaster_trainer.reporting import Directive, Session
 from trainmaster_trainer.sampler import Sampler
 from trainmaster_trainer.saving import Checkpointing
+from trainmaster_trainer.signature import refuse_another_shape
 from trainmaster_trainer.state import Captured, TrainingState, ValidationRecord, seed_everything
 from trainmaster_trainer.step import StepKnobs, StepResult, StepStatistics, TrainStep, new_optimizer
 from trainmaster_trainer.workload import LEARNING_RATE, MAX_GRAD_NORM, WEIGHT_DECAY, Knobs, Workload
@@ -148,8 +149,9 @@ class Engine:
             self._save_now()
             raise
         except Exception:
-            log.exception("training ends at step %d; a checkpoint of it is kept", self.state.step)
-            self._save_now()
+            log.exception("training ends at step %d", self.state.step)
+            if not self._train_step.committing:  # half of a step is no place to continue from
+                self._save_now()
             raise
         finally:
             self._checkpoints.close()
@@ -173,6 +175,7 @@ class Engine:
                 "put the old file back, or change spec.rerun to train again from the start"
             )
             raise ConfigurationError(message)
+        refuse_another_shape(resume.captured["model"], self.state.model.state_dict(), path=path)
         try:
             self.state.restore(resume.captured)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -214,6 +217,7 @@ class Engine:
             result = self._attempt(rows, knobs)
         state.statistics.add(result)
         state.step += 1
+        self._train_step.committing = False
         self._points.step_done()
         return result
 

@@ -63,8 +63,24 @@ class Session(Protocol):
     ) -> None:
         """Report metrics at a step; `generation` for points of the past, sent again."""
 
-    def checkpoint(self, *, path: str, step: int, epoch: int, sha256: str, size_bytes: int) -> None:
+    def checkpoint(  # noqa: PLR0913  # the fields of a manifest
+        self,
+        *,
+        path: str,
+        step: int,
+        epoch: int,
+        sha256: str,
+        size_bytes: int,
+        clean_steps: int | None = None,
+        finite: bool | None = None,
+        applied: Sequence[str] = (),
+        metrics: Mapping[str, float] = ...,
+        signature: str | None = None,
+    ) -> None:
         """Report a complete checkpoint."""
+
+    def storage_failed(self, message: str) -> None:
+        """Report that a checkpoint could not be written, and why."""
 
     def due(self, step: int) -> Sequence[Directive]:
         """Directives to apply before a step."""

@@ -116,8 +116,10 @@ class Checkpointing:
 
     def _failed(self, error: CheckpointError) -> None:
         self.failures += 1
-        self._saved = None
+        if not self._saver.pending:
+            self._saved = None
         log.warning("%s; training goes on, the checkpoint before it stays good", error)
+        self._session.storage_failed(str(error))
 
     def _announce(self, manifest: Manifest) -> None:
         self._session.checkpoint(
@@ -126,4 +128,9 @@ class Checkpointing:
             epoch=manifest.epoch,
             sha256=manifest.sha256,
             size_bytes=manifest.size_bytes,
+            clean_steps=manifest.clean_steps,
+            finite=manifest.finite,
+            applied=list(manifest.applied),
+            metrics=manifest.metrics,
+            signature=manifest.signature,
         )

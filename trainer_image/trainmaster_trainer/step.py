@@ -20,9 +20,6 @@ from trainmaster_trainer.guards.finite import is_finite
 from trainmaster_trainer.guards.manager import IntegrationManager, StepSignals
 from trainmaster_trainer.guards.quarantine import Filtered
 
-NORM_EPSILON = 1e-6
-"""Keeps the clip factor finite for a zero gradient; the value of torch.nn.utils.clip_grad_norm_."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepResult:
@@ -38,26 +35,6 @@ class StepResult:
 def new_optimizer(model: nn.Module, *, weight_decay: float) -> torch.optim.AdamW:
     """Fused AdamW, which knows how to leave out a step; the engine sets its learning rate before each step."""
     return torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=weight_decay, fused=True)
-
-
-def apply_step(
-    loss: Tensor, *, optimizer: torch.optim.Optimizer, learning_rate: float, max_grad_norm: float
-) -> StepResult:
-    """Backward, clip and step; a step whose loss or gradient norm is NaN or infinite changes nothing."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate Tensor.backward
-    grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(grads)
-    ok = torch.isfinite(loss.detach()) & torch.isfinite(norm)
-    factor = torch.clamp(max_grad_norm / (norm + NORM_EPSILON), max=1.0)
-    torch._foreach_mul_(grads, factor)  # what clip_grad_norm_ itself uses; no public name
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-    # Read by fused optimisers with getattr, as torch.amp.GradScaler leaves them there.
-    optimizer.found_inf = (~ok).float()  # type: ignore[attr-defined]  # not declared on Optimizer
-    optimizer.grad_scale = None  # type: ignore[attr-defined]  # not declared on Optimizer
-    optimizer.step()
-    return StepResult(loss=loss.detach(), grad_norm=norm, ok=ok)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +71,8 @@ class TrainStep:
         self._guards = guards
         self._scaler = scaler
         self._ranks = ranks
+        self.committing = False
+        """Whether weights may have changed by a step that the caller has not counted yet; the caller clears it."""
 
     def run(
         self,
@@ -127,6 +106,7 @@ class TrainStep:
         # Read by fused optimisers with getattr, as torch.amp.GradScaler leaves them there.
         self._optimizer.found_inf = (~signals.ok).float()  # type: ignore[attr-defined]  # not declared on Optimizer
         self._optimizer.grad_scale = decision.grad_scale  # type: ignore[attr-defined]  # not declared on Optimizer
+        self.committing = True
         self._optimizer.step()
         if self._scaler is not None:
             self._scaler.update()
