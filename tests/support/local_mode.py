@@ -25,7 +25,7 @@ from trainmaster.adapters.mlflow.sqlite import prepare_database
 FAULTS = Path(__file__).parent / "faults"
 ROWS = 600
 EPOCHS = 3
-TINY = {
+TINY: dict[str, int | float | str | bool] = {
     "epochs": EPOCHS,
     "batch_size": 64,
     "learning_rate": 0.003,

@@ -3,8 +3,9 @@ import math
 import numpy as np
 import pytest
 
+from trainmaster_trainer.market.dataset import UNKNOWN
 from trainmaster_trainer.market.features import volatility
-from trainmaster_trainer.market.labels import UNKNOWN, compute_labels
+from trainmaster_trainer.market.labels import compute_labels
 
 ZIGZAG = np.array([100.0, 101.0, 100.0, 101.0, 100.0, 104.0, 104.001, 90.0])
 
