@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from trainmaster.adapters.series.files import FileSeriesStore
 from trainmaster.adapters.series.memory import MemorySeriesStore
-from trainmaster.api.protocol import CheckpointManifest, Entry, EntryType, Verdict
+from trainmaster.api.protocol import ReportedCheckpoint, Entry, EntryType, Verdict
 from trainmaster.ports.series import KINDS, TRAIN_WINDOW, SeriesStore
 
 UID = "5b0f5a0e-0000-4000-8000-000000000001"
@@ -57,7 +57,7 @@ def point(seq: int, *, step: int, kind: str = "validation", generation: int = 1,
 
 
 def checkpoint(seq: int, *, step: int) -> Entry:
-    manifest = CheckpointManifest(path=f"1/{step}.pt", step=step, epoch=0, sha256="0" * 64, size_bytes=1)
+    manifest = ReportedCheckpoint(path=f"1/{step}.pt", step=step, epoch=0, sha256="0" * 64, size_bytes=1)
     return Entry(seq=seq, type=EntryType.CHECKPOINT, time=START, generation=1, step=step, checkpoint=manifest)
 
 
