@@ -6,6 +6,7 @@ import importlib
 import logging
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
+from operator import attrgetter
 from typing import Final
 
 import torch
@@ -112,7 +113,7 @@ def load_factory(target: str) -> Factory:
 def _imported(target: str) -> Factory:
     module, _, name = target.partition(":")
     try:
-        factory: Factory = getattr(importlib.import_module(module), name)
+        factory: Factory = attrgetter(name)(importlib.import_module(module))
     except (ImportError, AttributeError) as error:
         message = f"workload {target}: {error}; write MODULE:FUNCTION, with the module's folder on PYTHONPATH"
         raise ConfigurationError(message) from error
