@@ -155,14 +155,14 @@ def _print_paragraphs(shown: Sequence[Hyperparameter]) -> None:
         console.print(f"{chr(10) if number else ''}{each.name}", style="bold", end="")
         console.print(f"  {each.kind}, {json.dumps(each.default)}" + (f" ({each.range})" if each.range else ""))
         for text in (each.effect, each.reason):
-            console.print(Padding(Text(printable(text)), (0, 0, 0, 4)), soft_wrap=False)
+            console.print(Padding(Text(printable(text)), (0, 0, 0, 4), expand=False), soft_wrap=False)
 
 
 def _print_preset(preset: dict[str, Any], *, first: bool) -> None:
     console = stdout()
     console.print(f"{'' if first else chr(10)}{preset['part']}: {preset['name']}", style="bold")
     words = Text(printable(f"{preset['purpose']} {preset['cost']}"))
-    console.print(Padding(words, (0, 0, 0, 2)), soft_wrap=False)
+    console.print(Padding(words, (0, 0, 0, 2), expand=False), soft_wrap=False)
     table = _wrapping_table("  Name", "Value", "Reason", fixed=2)
     for name, choice in preset["hyperparameters"].items():
         add_row(table, f"  {name}", json.dumps(choice["value"]), choice["reason"])

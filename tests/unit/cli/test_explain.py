@@ -82,6 +82,13 @@ def test_presets_tell_purpose_cost_and_every_reason() -> None:
         assert all(choice.reason in shown for choice in preset.choices.values())
 
 
+def test_a_pipe_gets_each_paragraph_on_a_line_that_ends_with_it() -> None:
+    lines = explain("presets").stdout.splitlines()
+
+    for preset in (*MODEL_PRESETS.values(), *TRAINER_PRESETS.values()):
+        assert f"  {preset.purpose} {preset.cost}" in lines
+
+
 def test_a_preset_by_name_is_that_of_both_parts() -> None:
     data = json.loads(explain("presets", "production_small", "-o", "json").stdout)
 
