@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from trainmaster.adapters.series.files import FileSeriesStore
 from trainmaster.adapters.series.memory import MemorySeriesStore
-from trainmaster.api.protocol import ReportedCheckpoint, Entry, EntryType, Verdict
+from trainmaster.api.protocol import Entry, EntryType, ReportedCheckpoint, Verdict
 from trainmaster.ports.series import KINDS, TRAIN_WINDOW, SeriesStore
 
 UID = "5b0f5a0e-0000-4000-8000-000000000001"
