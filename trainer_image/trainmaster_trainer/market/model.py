@@ -32,7 +32,8 @@ class HybridCNNLSTMv2(nn.Module):
         self.lstm = nn.LSTM(
             hidden, hidden, num_layers=lstm_layers, batch_first=True, dropout=dropout if lstm_layers > 1 else 0.0
         )
-        self.attention = nn.MultiheadAttention(hidden, heads, dropout=dropout, batch_first=True)
+        # Without dropout on its weights: with it, a CPU keeps all of them (window x window a head) for the backward pass.
+        self.attention = nn.MultiheadAttention(hidden, heads, batch_first=True)
         self.norm = nn.LayerNorm(hidden)
         self.head = nn.Linear(2 * hidden, classes)
 

@@ -206,11 +206,11 @@ class MarketClassifier:
         )
 
     def configure(self, model: nn.Module, knobs: Knobs) -> None:
-        """Set the dropout of all parts."""
+        """Set the dropout between the parts, and between the layers of the LSTM."""
         for module in model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = knobs["dropout"]
-            elif isinstance(module, nn.MultiheadAttention) or (isinstance(module, nn.LSTM) and module.num_layers > 1):
+            elif isinstance(module, nn.LSTM) and module.num_layers > 1:
                 module.dropout = knobs["dropout"]
 
     def begin(self, *, tick: Tick) -> None:
