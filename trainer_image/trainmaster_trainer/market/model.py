@@ -32,7 +32,7 @@ class HybridCNNLSTMv2(nn.Module):
         self.lstm = nn.LSTM(
             hidden, hidden, num_layers=lstm_layers, batch_first=True, dropout=dropout if lstm_layers > 1 else 0.0
         )
-        # Without dropout on its weights: with it, a CPU keeps all of them (window x window a head) for the backward pass.
+        # No dropout on its weights: with it, a CPU keeps all window x window of them, of each head, for backward.
         self.attention = nn.MultiheadAttention(hidden, heads, batch_first=True)
         self.norm = nn.LayerNorm(hidden)
         self.head = nn.Linear(2 * hidden, classes)
