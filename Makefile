@@ -46,8 +46,9 @@ test: $(VENV)/.dev chart-tools ## All tests but the soak series
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(if $(SEED),--seed $(SEED))
 
 .PHONY: control-plane
-control-plane: $(VENV)/.dev ## Build the test control plane's programs (7-10 minutes the first time)
+control-plane: $(VENV)/.dev ## Build the servers that tests use: control plane, object store (9-12 minutes the first time)
 	$(BIN)/python -m tests.support.control_plane
+	$(BIN)/python -m tests.support.object_store
 
 .PHONY: playground
 playground: $(VENV)/.dev ## Start an API server with a fake node, print how to reach it, and keep it until Ctrl-C
