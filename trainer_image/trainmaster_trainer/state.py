@@ -30,7 +30,7 @@ FORMAT = 2
 NUMPY_SEED_BITS = 32
 """What numpy's global generator takes."""
 
-TROUBLES: Final = ("nonfinite_steps", "gradient_clipper.emergency_clips", "lr_adapter.total_changes")
+TROUBLES: Final = ("guards.nonfinite_steps", "gradient_clipper.emergency_clips", "lr_adapter.total_changes")
 """Counters of the guards whose rise makes a step unclean."""
 
 Captured = dict[str, Any]

@@ -99,7 +99,7 @@ class Readings:
             "lr_adapter.total_changes": self.lr_changes,
             "lr_adapter.multiplier": self.lr_multiplier,
             "quarantine.rows": self.quarantined,
-            "nonfinite_steps": self.skipped,
+            "guards.nonfinite_steps": self.skipped,
             "smart_tuner.system_health": self.health,
             "smart_tuner.emergency_mode": float(self.emergency),
         }

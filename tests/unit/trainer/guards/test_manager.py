@@ -18,7 +18,7 @@ NAMES = {
     "lr_adapter.total_changes",
     "lr_adapter.multiplier",
     "quarantine.rows",
-    "nonfinite_steps",
+    "guards.nonfinite_steps",
     "smart_tuner.system_health",
     "smart_tuner.emergency_mode",
 }
@@ -65,7 +65,7 @@ def test_after_nan_inf_zero_and_200_healthy_steps_all_decide_as_if_they_had_neve
     assert _flat(healthy.clipper.state_dict()) == _flat(disturbed.clipper.state_dict())
     assert _flat(healthy.adapter.state_dict()) == _flat(disturbed.adapter.state_dict())
     assert report.health > 0.98
-    assert report.metrics["nonfinite_steps"] == 4.0
+    assert report.metrics["guards.nonfinite_steps"] == 4.0
     assert report.metrics["quarantine.rows"] == 1.0
     assert not report.emergency
 
