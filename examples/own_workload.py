@@ -68,9 +68,11 @@ class Waves:
         return errors.square()
 
     def validate(self, model: nn.Module, *, tick: Tick) -> dict[str, float]:
+        tick()
         return {"val_loss": self._error(model, slice(self.train_rows, self.test_from))}
 
     def test(self, model: nn.Module, *, history: Sequence[tuple[int, Mapping[str, float]]], tick: Tick) -> TestResult:
+        tick()
         return TestResult(metrics={"test_loss": self._error(model, slice(self.test_from, None))})
 
     def adjusted(self, values: Mapping[str, float | str]) -> Knobs:

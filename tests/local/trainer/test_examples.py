@@ -15,12 +15,14 @@ import yaml
 
 from tests.support.bars import write_bars
 from tests.support.training import RecordingSession, store
+from tests.support.workload_contract import WorkloadContract
 from trainmaster.api.hyperparameters import MarketClassifierHyperparameters
 from trainmaster.api.plan import HangLimits, Plan, StoragePlan
 from trainmaster_trainer.distributed import Group
 from trainmaster_trainer.errors import ConfigurationError
 from trainmaster_trainer.interruption import Interruption
 from trainmaster_trainer.training import load_factory, train_plan
+from trainmaster_trainer.workload import Workload
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"
@@ -125,3 +127,15 @@ def test_a_target_that_is_not_there_is_named_with_the_way_out(target: str, monke
 
     with pytest.raises(ConfigurationError, match=f"workload {target}: .*; write MODULE:FUNCTION"):
         load_factory(target)
+
+
+class TestOwnWorkload(WorkloadContract):
+    """The suite that docs/how-to/own-workload.md sends its reader to."""
+
+    @pytest.fixture(autouse=True)
+    def _setup(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.syspath_prepend(EXAMPLES)
+        self.plan = _plan(tmp_path, _spec("own-workload"))
+
+    def make(self) -> Workload:
+        return load_factory("own_workload:Waves.from_plan")(self.plan)
