@@ -1,87 +1,40 @@
-"""Each hyperparameter of the market classifier changed alone, seed and data the same: what must differ, by hand.
+"""Each hyperparameter of the training changed alone, seed and data the same: what must differ, by hand.
 
-`@effect(name, of=..., to=...)` says which value replaces which (other keywords hold for both) and the function below
-it what follows from that. A hyperparameter without an effect fails the suite.
+`@effect(name, of=..., to=...)` says which value replaces which (other keywords hold for both), and the function below
+it what follows from that. A hyperparameter that is not there fails the suite. Those of data and model are in
+`test_each_data_hyperparameter.py`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from unittest.mock import patch
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.bars import bar_lines, write_bars
+from tests.support.hyperparameter_effects import OF_DATA_AND_MODEL, PLAIN, Effects
 from tests.support.market_trial import Trial
-from trainmaster.api.hyperparameters import MarketClassifierHyperparameters, Scalar
+from trainmaster.api.hyperparameters import MarketClassifierHyperparameters
 from trainmaster_trainer.audit.findings import AuditReport
 from trainmaster_trainer.guards.manager import StepSignals
 
-BASE: Final[Mapping[str, Scalar]] = {
-    "epochs": 2, "batch_size": 32, "hidden_size": 8, "attention_heads": 2, "window": 6, "learning_rate": 0.003,
-    "dead_zone": 1.0, "evaluation": "brief", "device": "cpu",
-}  # fmt: skip
-"""Two bars in three are flat with this dead zone: there are rare classes to repeat."""
-PLAIN: Final[Mapping[str, Scalar]] = {"dropout": 0.0, "use_augmentation": False, "label_smoothing": 0.0}
-"""Losses without anything random, and without smoothing."""
-BARS: Final = 400
+EFFECTS: Final = Effects()
+effect = EFFECTS.enter
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Effect:
-    of: Scalar
-    to: Scalar
-    given: Mapping[str, Scalar]
-    check: Callable[[Trial, Trial], None]
-
-
-EFFECTS: Final[dict[str, Effect]] = {}
-
-
-def effect(
-    name: str, *, of: Scalar, to: Scalar, **given: Scalar
-) -> Callable[[Callable[[Trial, Trial], None]], Callable[[Trial, Trial], None]]:
-    """Enter a check of a trial with `name` at `of`, and one with it at `to`, in the table."""
-
-    def enter(check: Callable[[Trial, Trial], None]) -> Callable[[Trial, Trial], None]:
-        assert name not in EFFECTS
-        EFFECTS[name] = Effect(of=of, to=to, given=given, check=check)
-        return check
-
-    return enter
-
-
-@pytest.fixture(scope="module")
-def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_bars(tmp_path_factory.mktemp("bars") / "bars.csv", BARS)
-
-
-def _trial(bars: Path, folder: Path, values: Mapping[str, Scalar]) -> Trial:
-    hyperparameters = MarketClassifierHyperparameters.model_validate({**BASE, **values})
-    trial = Trial.from_source(hyperparameters, source=f"pvc://data/{bars.name}", volumes={"data": str(bars.parent)})
-    trial.folder = folder
-    return trial
+OF_TRAINING: Final = [name for name in MarketClassifierHyperparameters.model_fields if name not in OF_DATA_AND_MODEL]
 
 
 def test_no_hyperparameter_is_without_an_effect() -> None:
-    assert EFFECTS.keys() == MarketClassifierHyperparameters.model_fields.keys()
+    assert EFFECTS.keys() == set(OF_TRAINING)
 
 
-@pytest.mark.parametrize("name", MarketClassifierHyperparameters.model_fields)
-def test_changed_alone_it_does_what_was_worked_out_by_hand(name: str, bars: Path, tmp_path: Path) -> None:
-    case = EFFECTS[name]
-    before = _trial(bars, tmp_path / "before", {**case.given, name: case.of})
-    after = _trial(bars, tmp_path / "after", {**case.given, name: case.to})
-    assert case.of != case.to
-
-    case.check(before, after)
+@pytest.mark.parametrize("name", OF_TRAINING)
+def test_changed_alone_it_does_what_was_worked_out_by_hand(name: str, tmp_path: Path) -> None:
+    EFFECTS.check(name, folder=tmp_path)
 
 
 # -- length, batch, learning rate -------------------------------------------------------------------------------------
@@ -232,7 +185,7 @@ def _a_row_without_a_finite_loss_counts_no_more(before: Trial, after: Trial) -> 
         assert trial.guards.filter(rows).weights.tolist() == weights
 
 
-# -- loss and rows ----------------------------------------------------------------------------------------------------
+# -- loss --------------------------------------------------------------------------------------------------------------
 
 
 @effect("label_smoothing", of=0.0, to=0.3, use_focal_loss=False, use_augmentation=False, dropout=0.0)
@@ -278,88 +231,6 @@ def _deviation_of_the_noise(before: Trial, after: Trial) -> None:
         trial.losses(seen, torch.arange(100), trial.settings.knobs)
         assert float((seen.windows - clean).std()) == pytest.approx(deviation, rel=0.02)
         assert float((seen.windows - clean).mean()) == pytest.approx(0, abs=deviation / 50)
-
-
-def _counts(trial: Trial) -> list[int]:
-    counts: list[int] = np.bincount(trial.data.dataset.labels[trial.data.split.train], minlength=3).tolist()
-    return counts
-
-
-@effect("use_oversampling", of=True, to=False)
-def _rare_classes_are_raised_to_half_of_the_largest(before: Trial, after: Trial) -> None:
-    counts = _counts(before)
-    assert min(counts) < max(counts) / 2, "there is something to raise"
-    assert before.visits == len(before.epoch_rows(0)) == sum(max(n, math.ceil(max(counts) / 2)) for n in counts)
-    assert after.visits == len(after.epoch_rows(0)) == sum(counts)
-
-
-@effect("oversample_ratio", of=0.5, to=1.0)
-def _all_classes_equally_often(before: Trial, after: Trial) -> None:
-    targets = torch.from_numpy(after.data.dataset.labels[after.data.split.train])
-    counts = _counts(after)
-    assert torch.bincount(targets[after.epoch_rows(0)]).tolist() == 3 * [max(counts)]
-    assert torch.bincount(targets[before.epoch_rows(0)]).min() == math.ceil(max(counts) / 2)
-
-
-@effect("use_class_weights", of=False, to=True, use_oversampling=False, **PLAIN)
-def _each_class_weighs_the_same_in_all(before: Trial, after: Trial) -> None:
-    counts = torch.tensor(_counts(before))
-    targets = torch.from_numpy(before.data.dataset.labels[before.data.split.train[:20]])
-    torch.testing.assert_close(after.row_losses() / before.row_losses(), (counts.sum() / (3 * counts))[targets])
-
-
-# -- data -------------------------------------------------------------------------------------------------------------
-
-
-@effect("window", of=6, to=12)
-def _bars_of_a_window(before: Trial, after: Trial) -> None:
-    ends = torch.tensor([200])
-    assert [trial.data.windows(ends).shape[1] for trial in (before, after)] == [6, 12]
-    assert torch.equal(after.data.windows(ends)[0], after.data.inputs[189:201])
-    assert after.data.split.train[0] - before.data.split.train[0] == 12 - 6
-
-
-@effect("horizon", of=1, to=3, dead_zone=0.0)
-def _bars_that_a_label_looks_ahead(before: Trial, after: Trial) -> None:
-    close = np.array([float(line.split(",")[4]) for line in bar_lines(BARS)])
-    for trial, ahead in ((before, 1), (after, 3)):
-        rows = trial.data.split.train
-        assert (trial.data.dataset.labels[rows] == (close[rows + ahead] > close[rows])).all()
-        assert trial.data.split.validation[0] - rows[-1] == 24 + ahead + 1
-
-
-@effect("dead_zone", of=1.0, to=0.43)
-def _share_of_the_class_flat(before: Trial, after: Trial) -> None:
-    # The share of a normal distribution within 1 and 0.43 deviations.
-    shares = [_counts(trial)[1] / sum(_counts(trial)) for trial in (before, after)]
-    assert shares == pytest.approx([0.683, 0.333], abs=0.1)
-
-
-def _usable(trial: Trial) -> int:
-    """Rows of the blocks, and those between them: embargo and horizon, twice."""
-    split = trial.data.split
-    return len(split.train) + len(split.validation) + len(split.test) + 2 * (24 + 1)
-
-
-@effect("validation_share", of=0.1, to=0.2)
-def _share_to_validate_on(before: Trial, after: Trial) -> None:
-    for trial, share in ((before, 0.1), (after, 0.2)):
-        assert len(trial.data.split.validation) == round(_usable(trial) * share) - (24 + 1)
-        assert len(trial.data.split.test) == round(_usable(trial) * 0.2)
-
-
-@effect("test_share", of=0.2, to=0.3)
-def _share_to_test_on(before: Trial, after: Trial) -> None:
-    for trial, share in ((before, 0.2), (after, 0.3)):
-        assert len(trial.data.split.test) == round(_usable(trial) * share)
-        assert trial.data.split.test[-1] == before.data.split.test[-1], "the newest"
-
-
-@effect("embargo", of=24, to=5)
-def _bars_between_the_blocks(before: Trial, after: Trial) -> None:
-    for trial, embargo in ((before, 24), (after, 5)):
-        split = trial.data.split
-        assert split.validation[0] - split.train[-1] == split.test[0] - split.validation[-1] == embargo + 1 + 1
 
 
 # -- precision, device, seed, evaluation ------------------------------------------------------------------------------
@@ -423,45 +294,3 @@ def _an_onnx_file_or_none(before: Trial, after: Trial) -> None:
 
 class _Asked(Exception):  # noqa: N818  # no error: it says that the export was asked for
     pass
-
-
-# -- model ------------------------------------------------------------------------------------------------------------
-
-
-def _parameters(*, features: int, hidden: int, layers: int) -> int:
-    convolutions = 3 * features * hidden + hidden + 3 * hidden * hidden + hidden
-    lstm = layers * 4 * (2 * hidden * hidden + 2 * hidden)
-    attention = 4 * (hidden * hidden + hidden)
-    return convolutions + lstm + attention + 2 * hidden + (2 * hidden * 3 + 3)
-
-
-def _size(trial: Trial) -> int:
-    return sum(weight.numel() for weight in trial.build_model().parameters())
-
-
-@effect("hidden_size", of=8, to=16)
-def _width_of_all_parts(before: Trial, after: Trial) -> None:
-    features = before.data.inputs.shape[1]
-    assert [_size(before), _size(after)] == [_parameters(features=features, hidden=h, layers=1) for h in (8, 16)]
-
-
-@effect("lstm_layers", of=1, to=2)
-def _layers_one_after_the_other(before: Trial, after: Trial) -> None:
-    features = before.data.inputs.shape[1]
-    assert [_size(before), _size(after)] == [_parameters(features=features, hidden=8, layers=n) for n in (1, 2)]
-
-
-@effect("attention_heads", of=2, to=4, **PLAIN)
-def _the_same_weights_look_back_otherwise(before: Trial, after: Trial) -> None:
-    models: list[Any] = [before.model(), after.model()]
-    assert [model.attention.num_heads for model in models] == [2, 4]
-    assert _size(before) == _size(after)
-    assert not torch.equal(before.row_losses(), after.row_losses())
-
-
-@effect("dropout", of=0.4, to=0.1)
-def _share_of_activations_dropped(before: Trial, after: Trial) -> None:
-    for trial, share in ((before, 0.4), (after, 0.1)):
-        model: Any = trial.model()
-        assert float((model.dropout(torch.ones(100_000)) == 0).float().mean()) == pytest.approx(share, abs=0.01)
-        assert torch.equal(model.eval().dropout(torch.ones(10)), torch.ones(10))
