@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -170,6 +171,77 @@ def test_closing_sets_status_and_end_and_late_points_still_come_in(
     assert (info.status, info.end_time - info.start_time) == (status, 3_600_000)
     tracker.log(ref, [point(3)])
     assert tracker.logged_steps(ref, "validation") == {3}
+
+
+def artifacts(client: MlflowClient, ref: TrackingStatus, folder: Path) -> dict[str, bytes]:
+    folder.mkdir()
+    return {
+        found.path: Path(client.download_artifacts(ref.run_id, found.path, str(folder))).read_bytes()
+        for found in client.list_artifacts(ref.run_id)
+    }
+
+
+def test_files_are_kept_once_and_a_new_process_knows_which(
+    tracker: MlflowTracker, uri: str, client: MlflowClient, ref: TrackingStatus, tmp_path: Path
+) -> None:
+    picture, model = tmp_path / "curves.png", tmp_path / "model, exported.onnx"
+    picture.write_bytes(b"picture")
+    model.write_bytes(b"model")
+    assert tracker.missing(ref, [picture, model]) == (picture, model)
+    tracker.keep(ref, picture)
+    assert MlflowTracker(uri).missing(ref, [picture, model]) == (model,)
+    for _ in range(2):
+        tracker.keep(ref, model)
+    assert tracker.missing(ref, [picture, model]) == ()
+    assert artifacts(client, ref, tmp_path / "seen") == {"curves.png": b"picture", model.name: b"model"}
+
+
+def test_a_copy_that_was_cut_short_is_made_again(
+    tracker: MlflowTracker, client: MlflowClient, ref: TrackingStatus, tmp_path: Path
+) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"half")
+    tracker.keep(ref, file)
+    file.write_bytes(b"half and the other half")
+    assert tracker.missing(ref, [file]) == (file,)
+    tracker.keep(ref, file)
+    assert artifacts(client, ref, tmp_path / "seen") == {"model.onnx": b"half and the other half"}
+
+
+def test_a_rerun_has_files_of_its_own(
+    tracker: MlflowTracker, client: MlflowClient, run: TrackedRun, ref: TrackingStatus, tmp_path: Path
+) -> None:
+    for number, of in enumerate((ref, again := tracker.open(replace(run, rerun=1)))):
+        file = tmp_path / str(number) / "model.onnx"
+        file.parent.mkdir()
+        file.write_bytes(b"%d" % number)
+        assert tracker.missing(of, [file]) == (file,)
+        tracker.keep(of, file)
+    assert [artifacts(client, of, tmp_path / of.run_id) for of in (ref, again)] == [
+        {"model.onnx": b"0"},
+        {"model.onnx": b"1"},
+    ]
+
+
+def test_a_file_that_is_gone_is_refused_by_name_and_is_no_trouble_of_the_server(
+    tracker: MlflowTracker, ref: TrackingStatus, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone.png"
+    assert tracker.missing(ref, [gone]) == (gone,)
+    with pytest.raises(TrackingRefusedError, match=r"gone\.png cannot be read: No such file"):
+        tracker.keep(ref, gone)
+
+
+def test_a_package_that_only_the_artifact_store_needs_is_named(
+    tracker: MlflowTracker, client: MlflowClient, ref: TrackingStatus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    where = client.create_experiment(f"on-s3-{uuid4()}", artifact_location="s3://nobody/artifacts")
+    there = TrackingStatus(experiment_id=where, run_id=client.create_run(where).info.run_id)
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"model")
+    with pytest.raises(TrackingRefusedError, match=r"a package is needed to write: .*boto3"):
+        tracker.keep(there, file)
 
 
 def test_a_deleted_experiment_is_refused_with_the_way_out(

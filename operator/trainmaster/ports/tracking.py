@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from trainmaster.api.errors import TrainmasterError
@@ -59,6 +60,15 @@ class Tracker(Protocol):
 
         Logging the same point twice changes nothing. The caller sends at most one point per (kind, step): a second
         one, of a newer generation, would stand beside the first.
+        """
+
+    def missing(self, ref: TrackingStatus, files: Sequence[Path]) -> tuple[Path, ...]:
+        """Those of these files that the run has no copy of, by name and size, read back from the server."""
+
+    def keep(self, ref: TrackingStatus, file: Path) -> None:
+        """Keep a copy of a file with the run, under its name; doing it again changes nothing.
+
+        A file that cannot be read is refused.
         """
 
     def close(self, ref: TrackingStatus, *, outcome: str, end_time: datetime) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from aiohttp import web
 
 from trainmaster.adapters.local.cluster import LocalCluster, LocalSettings
+from trainmaster.adapters.local.model_files import find_model_files
 from trainmaster.adapters.local.state_dir import StateDir
 from trainmaster.adapters.mlflow.tracker import MlflowTracker
 from trainmaster.adapters.series.files import FileSeriesStore
@@ -25,6 +26,7 @@ from trainmaster.adapters.system_clock import SystemClock
 from trainmaster.api.conditions import Outcome, Phase
 from trainmaster.api.errors import TrainmasterError
 from trainmaster.api.objects import Key
+from trainmaster.api.protocol import EntryType
 from trainmaster.api.trainingrun import TrackingStatus, TrainingRun
 from trainmaster.core.run.standing import terminal_standing
 from trainmaster.core.snapshot import Event
@@ -38,8 +40,10 @@ from trainmaster.shell.work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
 
-FLUSH_SECONDS = 15
-"""How long the end waits for the tracking server: what it does not take is kept, and sent by the next session."""
+FLUSH_SECONDS = 90
+"""How long the end waits for tracking: what it does not take is kept, and sent by the next session. To import MLflow
+and create its database takes 7 s on a quiet machine, and ten times that where others train; the process could not end
+before in any case. A server that is out of reach is not waited for so long."""
 FLUSH_LOOK_SECONDS = 3
 """After so long without success it is asked why: a server that is out of reach is not waited for any longer."""
 FINAL_PASSES = 10
@@ -102,6 +106,8 @@ class LocalSession:
         )
         self._settled: dict[Key, TrainingRun] = {}
         self._wanted: tuple[Key, ...] = ()
+        self._searched: set[tuple[str, int]] = set()
+        """Reruns whose files about the model have been looked for."""
         self._over = asyncio.Event()
         """All runs are settled, or nobody wants to wait for it any more."""
         self._hurried = False
@@ -183,6 +189,12 @@ class LocalSession:
                     run.metadata.key,
                     state.waiting,
                 )
+            elif state is not None and state.files:
+                logger.warning(
+                    "%s: files about the model that tracking lacks: %d; kept, the same command sends them later",
+                    run.metadata.key,
+                    state.files,
+                )
 
     @contextlib.asynccontextmanager
     async def _serving(self) -> AsyncIterator[None]:
@@ -220,6 +232,22 @@ class LocalSession:
         if status.completion_time is not None:
             outcome = Outcome.COMPLETED if status.phase == Phase.SUCCEEDED else Outcome.FAILED
             self._pump.finish(meta.uid, rerun=status.reruns, outcome=outcome, end_time=status.completion_time)
+            if outcome == Outcome.COMPLETED:
+                self._keep_model_files(run)
+
+    def _keep_model_files(self, run: TrainingRun) -> None:
+        """Have copies of what the last launch left beside its checkpoints kept with the tracked run."""
+        uid, rerun, root = run.metadata.uid, run.status.reruns, self._cluster.checkpoints(run)
+        # From an object store nothing is fetched: the trainer alone has a client for it.
+        if root is None or (uid, rerun) in self._searched:
+            return
+        self._searched.add((uid, rerun))
+        saved = self._series.entries(uid, rerun=rerun, entry_type=EntryType.CHECKPOINT)
+        checkpoints = [entry.checkpoint.path for entry in saved if entry.checkpoint is not None]
+        found = find_model_files(root / str(run.status.launch), checkpoints=checkpoints)
+        self._pump.keep(uid, rerun=rerun, files=found.files)
+        for each in found.left_out:
+            logger.warning("%s: beside its checkpoints, and not copied to tracking: %s", run.metadata.key, each)
 
     def _tracked(self, run: TrackedRun, where: TrackingStatus) -> None:
         self._desk.tracked(run.uid, rerun=run.rerun, where=where)

@@ -1,8 +1,8 @@
 """Brings the tracking server up to date with the series, off the way of training.
 
 For each registered rerun: open its tracked run, read back which points it has, send the others, close it when it has
-ended and nothing waits. The series is on disk and the server is the only memory of what it has, so a new process, a
-retry and a first try are the same thing.
+ended and nothing waits; then have copies kept of the files about its model that it lacks. The series is on disk and the
+server is the only memory of what it has, so a new process, a retry and a first try are the same thing.
 
 All calls to the tracker are made in one worker thread. Trouble is a state, with one warning at its start and one note
 at its end; it never reaches training. A server out of reach holds up all runs and is asked again with growing pauses;
@@ -18,10 +18,11 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Final, ParamSpec, Self, TypeVar
 
@@ -37,6 +38,9 @@ logger = logging.getLogger(__name__)
 CHUNK: Final = 200
 """Points in one call to the tracker: some seconds of work, after which a stop is heard."""
 
+METRICS_WAIT: Final = "training goes on, metrics are kept and sent later (of single steps the newest 2000)"
+FILES_WAIT: Final = "all metrics are there, files about the model stay where they are and are sent later"
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -51,6 +55,8 @@ class TrackingState:
     """Points that the tracker is not known to have."""
     skipped: int
     """Points of a newer generation at a step that the tracker has already."""
+    files: int
+    """Files that the tracker is not known to have."""
     trouble_since: datetime | None
     trouble: str
     """Empty when there is none."""
@@ -88,14 +94,10 @@ class _Trouble:
         self.message = ""
         self.retry_at = 0.0
 
-    def hit(self, error: Exception, *, now: datetime, monotonic: float) -> None:
+    def hit(self, error: Exception, *, consequence: str, now: datetime, monotonic: float) -> None:
         if self.since is None:
             self.since = now
-            logger.warning(
-                "%s: %s; training goes on, metrics are kept and sent later (of single steps the newest 2000)",
-                self._what,
-                error,
-            )
+            logger.warning("%s: %s; %s", self._what, error, consequence)
         self.message = str(error)
         self.retry_at = monotonic + self._backoff.next()
 
@@ -123,6 +125,8 @@ class _Job:
         self.dirty = True
         self.ending: tuple[str, datetime] | None = None
         self.closed = False
+        self.files: tuple[Path, ...] | None = None
+        """Those that the server is not known to have; None until somebody names any."""
 
 
 class TrackingPump:
@@ -196,6 +200,17 @@ class TrackingPump:
             job.ending, job.closed = (outcome, end_time), False
             self._set_dirty(job)
 
+    def keep(self, uid: str, *, rerun: int, files: Sequence[Path]) -> None:
+        """Have copies of files kept with the tracked run, once it is closed; those that are there are not sent again.
+
+        After `close`, because a server may take metrics and refuse files, and the run has ended all the same. The first
+        call counts: a run that has ended changes its files no more.
+        """
+        job = self._jobs.get((uid, rerun))
+        if job is not None and job.files is None:
+            job.files = tuple(files)
+            self._set_dirty(job)
+
     def state(self, uid: str, *, rerun: int) -> TrackingState | None:
         """How far tracking of a rerun is; None for one that is not registered. Raises SeriesError."""
         job = self._jobs.get((uid, rerun))
@@ -209,7 +224,12 @@ class TrackingPump:
             skipped += len(points) - unsent - len({point.step for point in points} & job.logged[kind])
         trouble = job.trouble if job.trouble.since else self._server
         return TrackingState(
-            ref=job.ref, waiting=waiting, skipped=skipped, trouble_since=trouble.since, trouble=trouble.message
+            ref=job.ref,
+            waiting=waiting,
+            skipped=skipped,
+            files=len(job.files or ()),
+            trouble_since=trouble.since,
+            trouble=trouble.message,
         )
 
     async def flush(self, *, seconds: float) -> bool:
@@ -255,7 +275,8 @@ class TrackingPump:
             try:
                 await self._bring_up(job)
             except TrackingUnreachableError as error:
-                self._failed(job, error, trouble=self._server)
+                # Where artifacts are kept may be out of reach on its own: no other run's metrics wait for that.
+                self._failed(job, error, trouble=job.trouble if job.closed else self._server)
             except TrainmasterError as error:
                 self._failed(job, error, trouble=job.trouble)
             except Exception as error:  # whatever a tracker raises: it must end tracking of no other run
@@ -268,7 +289,8 @@ class TrackingPump:
     def _failed(self, job: _Job, error: Exception, *, trouble: _Trouble) -> None:
         # What the server has now is unknown: the next try opens the run again and reads back.
         job.connected, job.dirty = False, True
-        trouble.hit(error, now=self._clock.now(), monotonic=self._monotonic())
+        consequence = FILES_WAIT if job.closed else METRICS_WAIT
+        trouble.hit(error, consequence=consequence, now=self._clock.now(), monotonic=self._monotonic())
 
     async def _bring_up(self, job: _Job) -> None:
         ref = job.ref
@@ -289,6 +311,14 @@ class TrackingPump:
             outcome, end_time = job.ending
             await self._call(self._tracker.close, ref, outcome=outcome, end_time=end_time)
             job.closed = (outcome, end_time) == job.ending
+        if job.closed and job.files and not job.dirty:
+            await self._keep(job, ref)
+
+    async def _keep(self, job: _Job, ref: TrackingStatus) -> None:
+        job.files = await self._call(self._tracker.missing, ref, job.files or ())
+        while job.files:
+            await self._call(self._tracker.keep, ref, job.files[0])
+            job.files = job.files[1:]
 
     def _points(self, job: _Job, kind: Kind) -> tuple[Point, ...]:
         return self._series.points(job.run.uid, rerun=job.run.rerun, kind=kind)

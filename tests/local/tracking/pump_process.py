@@ -71,6 +71,13 @@ def open_only(folder: str) -> None:
     MlflowTracker(sqlite_uri(Path(folder) / "mlflow.db")).open(RUN)
 
 
+def keep_only(folder: str) -> None:
+    """Create the database and the run, and keep a file with it."""
+    tracker, model = MlflowTracker(sqlite_uri(Path(folder) / "mlflow.db")), Path(folder) / "model.onnx"
+    model.write_bytes(b"model")
+    tracker.keep(tracker.open(RUN), model)
+
+
 @contextmanager
 def started(context: ForkServerContext, target: object, *args: object) -> Iterator[BaseProcess]:
     """A process of ours, ended with the block."""

@@ -18,6 +18,7 @@ import pytest
 from tests.local.tracking.pump_process import METRICS, RUN, epoch, make_pump
 from trainmaster.adapters.mlflow.tracker import MlflowTracker
 from trainmaster.adapters.mlflow.uri import sqlite_uri
+from trainmaster.api.trainingrun import TrackingStatus
 from trainmaster.ports.tracking import TrackingUnreachableError
 
 SERVER_SECONDS = 120
@@ -107,6 +108,17 @@ def test_metrics_of_an_outage_are_sent_after_it_each_exactly_once(tmp_path: Path
         for key in METRICS:
             history = MlflowClient(uri).get_metric_history(ref.run_id, key)
             assert Counter(metric.step for metric in history) == Counter({10 * n: 1 for n in range(1, 10)})
+        _keeps_a_file(uri, ref, folder=tmp_path)
+
+
+def _keeps_a_file(uri: str, ref: TrackingStatus, *, folder: Path) -> None:
+    """While a server is up, since one takes so long to start: it takes files as well, and tells which it has."""
+    tracker, model, picture = MlflowTracker(uri), folder / "model.onnx", folder / "curves.png"
+    model.write_bytes(b"model")
+    picture.write_bytes(b"picture")
+    tracker.keep(ref, model)
+    assert tracker.missing(ref, [model, picture]) == (picture,)
+    assert [copy.read_bytes() for copy in (folder / "a").rglob("model.onnx")] == [b"model"]
 
 
 def test_a_server_that_never_answers_is_out_of_reach_after_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,8 +139,8 @@ def audit(event, args):
         print(event, args, file=sys.stderr)
 
 sys.addaudithook(audit)
-from tests.local.tracking.pump_process import open_only
-open_only(sys.argv[1])
+from tests.local.tracking.pump_process import keep_only
+keep_only(sys.argv[1])
 """
 
 
@@ -144,4 +156,10 @@ def test_a_file_needs_no_network_and_nothing_is_printed(tmp_path: Path) -> None:
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(root)},
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "artifacts",
+        "mlflow.db",
+        "mlflow.db.lock",
+        "model.onnx",
+    ]
+    assert len(list((tmp_path / "artifacts").rglob("model.onnx"))) == 1

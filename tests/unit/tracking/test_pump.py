@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,8 @@ class FailingTracker:
         self.refused: dict[str, Exception] = {}
         self.failures: list[Exception] = []
         self.answers_get_lost = False
+        self.files: list[tuple[str, Path]] = []
+        self.file_error: Exception | None = None
         self.calls: list[str] = []
         self.threads: set[int] = set()
 
@@ -63,6 +66,16 @@ class FailingTracker:
         self.history.update((ref.run_id, point.kind, point.step) for point in points)
         if self.failures:
             raise self.failures.pop(0)
+
+    def missing(self, ref: TrackingStatus, files: Sequence[Path]) -> tuple[Path, ...]:
+        self._call("missing")
+        return tuple(file for file in files if (ref.run_id, file) not in self.files)
+
+    def keep(self, ref: TrackingStatus, file: Path) -> None:
+        self._call("keep")
+        if self.file_error is not None:
+            raise self.file_error
+        self.files.append((ref.run_id, file))
 
     def close(self, ref: TrackingStatus, *, outcome: str, end_time: datetime) -> None:
         self._call("close")
@@ -243,6 +256,80 @@ def test_a_run_is_closed_after_its_last_point_however_often_it_is_finished() -> 
     assert stage.tracker.calls[-1] == "close"
 
 
+FILES = (Path("curves.png"), Path("model.onnx"))
+
+
+def finished(pump: TrackingPump, *, files: tuple[Path, ...] = FILES) -> None:
+    pump.register(run())
+    pump.finish("u", rerun=0, outcome="Completed", end_time=START)
+    pump.keep("u", rerun=0, files=files)
+
+
+def test_files_follow_metrics_and_end_and_no_session_sends_them_again() -> None:
+    stage = Stage()
+    stage.told(1)
+
+    async def scene() -> None:
+        for _ in range(2):
+            async with stage.pump() as pump:
+                finished(pump)
+                finished(pump)
+                assert await pump.flush(seconds=SOON)
+
+    play(scene)
+    assert stage.tracker.files == [("u/0", file) for file in FILES]
+    told = [call for call in stage.tracker.calls if call not in ("open", "logged_steps")]
+    assert told == ["log", "close", "missing", "keep", "keep", "close", "missing"]
+
+
+def test_a_session_that_ended_half_way_leaves_the_rest_to_the_next() -> None:
+    stage = Stage()
+    stage.tracker.files.append(("u/0", FILES[0]))
+
+    async def scene() -> None:
+        async with stage.pump() as pump:
+            finished(pump)
+            assert await pump.flush(seconds=SOON)
+
+    play(scene)
+    assert stage.tracker.files == [("u/0", file) for file in FILES]
+
+
+@pytest.mark.parametrize("error", [kind("artifacts: no") for kind in (TrackingRefusedError, TrackingUnreachableError)])
+def test_files_that_are_not_taken_are_told_and_hold_up_neither_the_end_nor_another_run(
+    caplog: pytest.LogCaptureFixture, *, error: Exception
+) -> None:
+    stage = Stage()
+    stage.told(1)
+    stage.told(2, uid="b")
+    stage.tracker.file_error = error
+
+    async def scene() -> None:
+        async with stage.pump(pause=86_400) as pump:
+            finished(pump)
+            pump.register(run("b"))
+            assert not await pump.flush(seconds=0.2)
+            assert stage.tracker.history == stage.once(1) + stage.once(2, uid="b")
+            state = pump.state("u", rerun=0)
+            assert state is not None
+            assert (state.waiting, state.files, state.trouble) == (0, 2, "artifacts: no")
+            stage.tracker.file_error = None
+            assert await pump.flush(seconds=SOON)
+            state = pump.state("u", rerun=0)
+            assert state is not None
+            assert (state.files, state.trouble) == (0, "")
+
+    with caplog.at_level(logging.WARNING):
+        play(scene)
+    [record] = caplog.records
+    assert record.getMessage() == (
+        "tracking of default/run-u: artifacts: no; all metrics are there, files about the model stay where "
+        "they are and are sent later"
+    )
+    assert stage.tracker.closed == [("u/0", "Completed", START)]
+    assert stage.tracker.files == [("u/0", file) for file in FILES]
+
+
 def test_steps_that_a_newer_generation_comes_to_again_are_skipped_and_counted() -> None:
     stage = Stage()
 
@@ -267,6 +354,7 @@ def test_what_nobody_registered_is_nobody() -> None:
         async with Stage().pump() as pump:
             pump.wake("nobody")
             pump.finish("nobody", rerun=0, outcome="Failed", end_time=START)
+            pump.keep("nobody", rerun=0, files=FILES)
             assert pump.state("nobody", rerun=0) is None
 
     play(scene)

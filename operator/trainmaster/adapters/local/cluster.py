@@ -106,16 +106,19 @@ class LocalCluster:
             return
         if wanted.spec.rerun != stored.status.observed_rerun:
             return
-        claim, path = _claim(stored.spec.storage.checkpoints)
-        if not claim:
-            return  # an object store is where it was
-        root = self._volume(claim) / path / stored.metadata.uid / str(stored.status.reruns)
-        if not root.is_dir():
+        root = self.checkpoints(stored)
+        if root is not None and not root.is_dir():
+            claim = _claim(stored.spec.storage.checkpoints)[0]
             message = (
                 f"{wanted.metadata.key}: its checkpoints (step {stored.status.checkpoint.step}) are not in {root}; "
                 f"give the same --volume {claim}=FOLDER as before, or change spec.rerun to train from the start"
             )
             raise StateDirError(message)
+
+    def checkpoints(self, run: TrainingRun) -> Path | None:
+        """The folder of a rerun's checkpoints, with one of each launch in it; None where an object store has them."""
+        claim, path = _claim(run.spec.storage.checkpoints)
+        return self._volume(claim) / path / run.metadata.uid / str(run.status.reruns) if claim else None
 
     def find(self, uid: str) -> TrainingRun | None:
         """The committed run with this UID."""

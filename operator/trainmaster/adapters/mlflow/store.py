@@ -8,6 +8,8 @@ What MLflow 3.17 promises, and this adapter builds on (`SqlAlchemyStore._log_met
   point again, as after an answer that was lost, changes nothing. Timestamps therefore come from the point.
 - `create_run` has no such key: an answer that was lost can leave a second run. `open` always picks the same one of
   several (the one with metrics, then the oldest) and deletes the others, softly.
+- Artifacts have no hash to ask for. A run that has ended changes its files no more, so name and size tell whether one
+  is there; one that was cut short has another size.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 from mlflow import MlflowClient
@@ -87,6 +90,23 @@ class MlflowStoreTracker:
         with self._errors():
             for batch in _batches(points):
                 self._client.log_batch(ref.run_id, metrics=batch)
+
+    def missing(self, ref: TrackingStatus, files: Sequence[Path]) -> tuple[Path, ...]:
+        """Files that are no artifacts at the top of the run, or of another size."""
+        with self._errors():
+            kept = {found.path: found.file_size for found in self._client.list_artifacts(ref.run_id)}
+        return tuple(file for file in files if kept.get(file.name) != _size(file))
+
+    def keep(self, ref: TrackingStatus, file: Path) -> None:
+        """Log a file as an artifact at the top of the run."""
+        try:
+            file.open("rb").close()
+        except OSError as error:
+            # No trouble of the server's, for which all runs would wait.
+            message = f"{file} cannot be read: {error.strerror}"
+            raise TrackingRefusedError(message) from error
+        with self._errors():
+            self._client.log_artifact(ref.run_id, str(file))
 
     def close(self, ref: TrackingStatus, *, outcome: str, end_time: datetime) -> None:
         """Set the run's status: FINISHED for Completed and StoppedEarly, else FAILED."""
@@ -171,6 +191,9 @@ class MlflowStoreTracker:
             if error.error_code in REFUSALS:
                 raise TrackingRefusedError(message) from error
             raise TrackingUnreachableError(message) from error
+        except ImportError as error:  # boto3 and the like, which MLflow imports where a server keeps artifacts
+            message = f"MLflow at {public_uri(self.uri)} keeps artifacts where a package is needed to write: {error}"
+            raise TrackingRefusedError(message) from error
         except (RequestException, SQLAlchemyError, OSError) as error:
             message = f"MLflow at {public_uri(self.uri)} cannot be reached: {_first_line(error)}"
             raise TrackingUnreachableError(message) from error
@@ -188,6 +211,14 @@ def _batches(points: Sequence[Point]) -> Iterator[list[Metric]]:
         batch += metrics
     if batch:
         yield batch
+
+
+def _size(file: Path) -> int:
+    """Bytes of a file; -1, which nothing has, where it cannot be looked at."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return -1
 
 
 def _first_line(error: Exception) -> str:

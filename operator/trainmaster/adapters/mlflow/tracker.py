@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 from trainmaster.api.trainingrun import TrackingStatus
@@ -40,6 +41,14 @@ class MlflowTracker:
     def log(self, ref: TrackingStatus, points: Sequence[Point]) -> None:
         """Add points to the history."""
         self._imported().log(ref, points)
+
+    def missing(self, ref: TrackingStatus, files: Sequence[Path]) -> tuple[Path, ...]:
+        """Files that are no artifacts of the run yet."""
+        return self._imported().missing(ref, files)
+
+    def keep(self, ref: TrackingStatus, file: Path) -> None:
+        """Log a file as an artifact."""
+        self._imported().keep(ref, file)
 
     def close(self, ref: TrackingStatus, *, outcome: str, end_time: datetime) -> None:
         """Set the run's status."""
