@@ -104,9 +104,8 @@ class Trial(MarketClassifier):
     def see(self, *, steps: int = 10, loss: float = 1.0, norm: float = 1.0) -> Decision:
         """What the guards say after some equal steps."""
         signals = StepSignals(loss=torch.tensor(loss), norm=torch.tensor(norm), ok=torch.tensor(True))  # noqa: FBT003  # a tensor's value
-        decisions = [
-            self.guards.step(signals, max_grad_norm=self.settings.knobs["max_grad_norm"]) for _ in range(steps)
-        ]
+        ceiling = self.settings.knobs["max_grad_norm"]
+        decisions = [self.guards.step(signals, max_grad_norm=ceiling) for _ in range(steps)]
         return decisions[-1]
 
     def multiplier_after_validations(self, count: int) -> float:
