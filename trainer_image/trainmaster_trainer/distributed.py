@@ -89,8 +89,11 @@ def _words() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def joined_group(processes: int) -> Iterator[Group]:
-    """The group of this training: alone, as torchrun says, or with ranks that are started here and end with it."""
+def joined_group(processes: int, *, arguments: Sequence[str] = ()) -> Iterator[Group]:
+    """The group of this training: alone, as torchrun says, or with ranks that are started here and end with it.
+
+    `arguments` are the command line's, which the ranks get too.
+    """
     if "WORLD_SIZE" in os.environ and "MASTER_PORT" in os.environ:
         dist.init_process_group(_backend(), timeout=TIMEOUT)
         yield from _until_left(local_rank=int(os.environ.get("LOCAL_RANK", "0")))
@@ -101,7 +104,7 @@ def joined_group(processes: int) -> Iterator[Group]:
         yield from _until_left(local_rank=rank)
     elif processes > 1:
         store = TCPStore(STORE_HOST, 0, processes, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
-        with _started_ranks(processes, port=store.port):
+        with _started_ranks(processes, port=store.port, arguments=arguments):
             dist.init_process_group(_backend(), store=store, rank=0, world_size=processes, timeout=TIMEOUT)
             yield from _until_left(local_rank=0)
     else:
@@ -130,8 +133,8 @@ def _backend() -> str:
 
 
 @contextlib.contextmanager
-def _started_ranks(size: int, *, port: int) -> Iterator[None]:
-    command = [sys.executable, "-m", "trainmaster_trainer"]
+def _started_ranks(size: int, *, port: int, arguments: Sequence[str]) -> Iterator[None]:
+    command = [sys.executable, "-m", "trainmaster_trainer", *arguments]
     # Without the launcher's socket: what a rank says there would count twice.
     inherited = {name: value for name, value in os.environ.items() if name != "TRAINMASTER_SOCKET"}
     ranks = [

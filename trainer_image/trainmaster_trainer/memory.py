@@ -1,8 +1,9 @@
 """What happens when memory runs out: the same batch in more and smaller slices.
 
 A step computes its gradient slice by slice. Out of memory, the number of slices doubles and the step is computed again
-from the same samples and random numbers; the effective batch, and so what is learnt, stays. The number found is kept
-with the device's name: a process that comes after starts with it instead of failing first.
+from the same samples; the effective batch stays. Random numbers belong to slices, so dropout draws others from there
+on: the same ones as a training that began with as many slices. The number found is kept with the device's name: a
+process that comes after starts with it instead of failing first.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def train(plan: Plan, *, target: str | None = None) -> dict[str, float]:
     interruption = Interruption()
     interruption.listen()
     factory = load_factory(target or plan.workload)
-    with joined_group(plan.processes) as group:
+    with joined_group(plan.processes, arguments=[target] if target else []) as group:
         return train_plan(
             plan,
             factory=factory,
