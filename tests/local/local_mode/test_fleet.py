@@ -8,12 +8,13 @@ from __future__ import annotations
 import fcntl
 import json
 import pickle
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.support.local_mode import wait_for
+from tests.support.local_mode import PATIENCE_SECONDS, empty_mlflow_database, wait_for
 from tests.support.shell import Shell, Wire, condition
 
 WATCH = """
@@ -124,6 +125,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Fleet:
 def _drive(folder: Path) -> Fleet:
     folder.mkdir()
     shell = Shell(folder)
+    shell.state.mkdir()
+    shutil.copy(empty_mlflow_database(), shell.state / "mlflow.db")
     state, rate = str(shell.state), {"learning_rate": 0.4}
     crashes: Wire = {"budgets": {"crashes": 1}}
     files = [
@@ -148,7 +151,8 @@ def _drive(folder: Path) -> Fleet:
         return session.process.poll() is not None
 
     with shell.typing("local", "run", *files, "--cpus", "4", "-o", "json") as session:
-        wait_for(over, what="the session to end")
+        # Eleven runs, and at the end all that MLflow lacks, which the session itself waits for.
+        wait_for(over, what="the session to end", seconds=3 * PATIENCE_SECONDS)
     return Fleet(
         shell=shell,
         exit_code=session.process.returncode,
