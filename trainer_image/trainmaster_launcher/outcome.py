@@ -101,6 +101,8 @@ def _verdict_of_code(code: int | None, lines: Sequence[str]) -> Verdict | None:
     if code == EXIT_RETRY:
         return Verdict(outcome=RETRY, reason=DISRUPTED, message="the training process asked for a new pod (exit 75)")
     if code == EXIT_CONFIGURATION:
-        said = [line for line in lines if line.strip()][-MESSAGE_LINES:]
+        said = [line for line in lines if line.strip()]
+        # What was only warned of is not why it ended.
+        said = ([line for line in said if ": WARNING: " not in line] or said)[-MESSAGE_LINES:]
         return Verdict(outcome=FAILED, reason=INVALID_CONFIGURATION, message="\n".join(said)[-MESSAGE_LENGTH:])
     return None

@@ -27,7 +27,7 @@ from trainmaster_trainer.errors import ConfigurationError, TrainerError
 from trainmaster_trainer.guards import GuardReport, IntegrationManager
 from trainmaster_trainer.interruption import Interruption
 from trainmaster_trainer.manifest import Manifest
-from trainmaster_trainer.memory import Slices, device_name, free_memory, is_out_of_memory
+from trainmaster_trainer.memory import OutOfMemoryError, Slices, device_name, free_memory, is_out_of_memory
 from trainmaster_trainer.parameters import ParamScheduler
 from trainmaster_trainer.points import Points
 from trainmaster_trainer.precision import LOSS_SCALE, Precision, choose_device
@@ -88,6 +88,12 @@ class Engine:
             visits=workload.epoch_rows,
         )
         self._per_epoch = self._sampler.steps_per_epoch
+        if self._settings.batch_size < self._group.size:
+            message = (
+                f"hyperparameters.batch_size {self._settings.batch_size} leaves some of {self._group.size} processes "
+                "without a row: raise it, or lower resources.processesPerNode"
+            )
+            raise ConfigurationError(message)
         self.state = self._new_state()
         self._train_step = TrainStep(
             self.state.optimizer,
@@ -148,6 +154,8 @@ class Engine:
         except InterruptionError:
             self._save_now()
             raise
+        except ConfigurationError:  # nothing is lost, and a person reads the sentence
+            raise
         except Exception:
             log.exception("training ends at step %d", self.state.step)
             if not self._train_step.committing:  # half of a step is no place to continue from
@@ -171,8 +179,9 @@ class Engine:
         path = resume.manifest.path
         if resume.captured["fingerprint"] != self._workload.fingerprint:
             message = (
-                f"the data changed since checkpoint {path} was written: training on would mix two data sets; "
-                "put the old file back, or change spec.rerun to train again from the start"
+                f"the data, or what windows, labels and blocks are made of, changed since checkpoint {path} was "
+                "written: training on would mix two data sets; put the old values back, or train again from the start "
+                "by another spec.rerun (from Python: another run_name)"
             )
             raise ConfigurationError(message)
         refuse_another_shape(resume.captured["model"], self.state.model.state_dict(), path=path)
@@ -185,7 +194,7 @@ class Engine:
         # A crash can fall between a checkpoint and its reports.
         for record in self.state.history:
             self._points.validation(record)
-        self._checkpoints.continue_from(resume.manifest)
+        self._checkpoints.continue_from(resume.manifest, self.state)
 
     # -- steps --------------------------------------------------------------------------------------------------------
 
@@ -249,7 +258,7 @@ class Engine:
                 ),
             )
         except (RuntimeError, MemoryError) as error:
-            if self._group.size > 1 or not is_out_of_memory(error):
+            if self._group.size > 1 or self._train_step.committing or not is_out_of_memory(error):
                 raise
             problem = str(error)
         # Outside of the except block: its traceback held the tensors.
@@ -257,12 +266,12 @@ class Engine:
         return None
 
     def _slice_finer(self) -> None:
-        """Free what the failed step left, and cut the batch twice as fine. Raises MemoryError if it is one row."""
+        """Free what the failed step left, and cut the batch twice as fine. Raises OutOfMemoryError if it is one row."""
         self.state.optimizer.zero_grad(set_to_none=True)
         free_memory(self._device)
         if not self.state.slices.double():
             message = "out of memory with a single row: take a smaller model or window, or a larger device"
-            raise MemoryError(message)
+            raise OutOfMemoryError(message)
 
     def _turned(self, values: dict[str, float]) -> Knobs:
         """The knobs of a step, put into the model where they are part of it."""
@@ -320,7 +329,8 @@ class Engine:
         )
         state.history.append(record)
         self._points.validation(record)
-        state.stopped = state.patience.verdict(judged_now=judged_now)
+        if state.epoch < self._settings.epochs:
+            state.stopped = state.patience.verdict(judged_now=judged_now)
         self._train_point({"epoch_seconds": self._points.epoch_seconds})
         self._save(metrics=metrics, best=best)
 
@@ -332,8 +342,13 @@ class Engine:
 
     def _test(self) -> dict[str, float]:
         """Metrics of the best weights on the test rows; of the last ones if no epoch had a finite loss."""
-        state = self.state
         self._tick("testing")
+        # One rank judges, the others wait for what it says: nothing in it is computed together.
+        metrics: dict[str, float] = self._group.tell(self._judge_best() if self._group.leads else None)
+        return metrics
+
+    def _judge_best(self) -> dict[str, float]:
+        state = self.state
         last = {name: value.detach().clone() for name, value in state.model.state_dict().items()}
         if state.best is not None:
             state.model.load_state_dict(state.best.weights)
@@ -341,7 +356,7 @@ class Engine:
         seed_everything(self._settings.seed, state.step, _EVALUATION)
         try:
             history = [(record.epoch, record.metrics) for record in state.history]
-            result = self._workload.test(state.model, history=history, tick=lambda: self._tick("testing"))
+            result = self._workload.test(state.model, history=history, tick=self._tick_alone)
         finally:
             state.model.load_state_dict(last)
         metrics = dict(result.metrics)
@@ -380,10 +395,12 @@ class Engine:
 
     def _save(self, *, metrics: Mapping[str, float] = _NO_METRICS, best: bool = False) -> None:
         self._points.progress("checkpointing", self.state)
+        self._read_guards()  # how clean the steps before it were is part of a checkpoint
         self._checkpoints.save(self.state, metrics=metrics, best=best)
 
     def _save_now(self) -> None:
         self._points.progress("checkpointing", self.state)
+        self._read_guards()
         self._checkpoints.save_now(self.state)
 
     def _learning_rate(self, step: int) -> float:
@@ -391,7 +408,16 @@ class Engine:
         return self.state.schedules.values(step)[LEARNING_RATE]
 
     def _tick(self, phase: str) -> None:
+        """Say where training is; all ranks end together where the leading one was asked to."""
         self._points.progress(phase, self.state)
-        if self._group.tell(self._interruption.requested):
+        self._end_if(asked=self._group.tell(self._interruption.requested))
+
+    def _tick_alone(self) -> None:
+        """The same for what only the leading rank does: the others wait, and end with it."""
+        self._points.progress("testing", self.state)
+        self._end_if(asked=self._interruption.requested)
+
+    def _end_if(self, *, asked: bool) -> None:
+        if asked:
             message = f"asked to end at step {self.state.step}"
             raise InterruptionError(message)

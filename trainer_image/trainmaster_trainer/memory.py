@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import torch
 
+from trainmaster_trainer.errors import TrainerError
+
 _WORDS: Final = (
     "out of memory",
     "can't allocate memory",
@@ -21,6 +23,10 @@ _WORDS: Final = (
     "cublas_status_alloc_failed",
 )
 """What CUDA, cuDNN, cuBLAS and torch's CPU allocator say when memory is gone."""
+
+
+class OutOfMemoryError(TrainerError):
+    """There is no finer way to cut a step."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

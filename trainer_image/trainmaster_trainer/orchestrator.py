@@ -15,6 +15,7 @@ next call goes on from it.
 from __future__ import annotations
 
 import asyncio
+import threading
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -48,6 +49,7 @@ __all__ = [
 
 LAUNCH: Final = 1
 """Trainings from Python have one launch; a checkpoint of it is continued under the same number."""
+_ONE_AT_A_TIME: Final = threading.Lock()
 _NEVER: Final = HangLimits(starting=0, training=0, validating=0, checkpointing=0, testing=0)
 """Nobody watches for hangs in process."""
 
@@ -146,9 +148,10 @@ def train_in_process(config: OrchestratorConfig, *, interruption: Interruption) 
         sessions.append(RecordingSession(applied=applied, line=line))
         return sessions[-1]
 
-    metrics = train_plan(
-        plan, factory=MarketClassifier.from_plan, connect=connect, interruption=interruption, group=Group()
-    )
+    with _ONE_AT_A_TIME:  # all of torch, numpy and Python draw from one generator per process
+        metrics = train_plan(
+            plan, factory=MarketClassifier.from_plan, connect=connect, interruption=interruption, group=Group()
+        )
     (session,) = sessions
     return TrainingResult(
         outcome=session.outcome or "Completed",

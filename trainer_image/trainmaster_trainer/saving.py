@@ -25,6 +25,8 @@ LAST_TRIES: Final = 5
 LAST_PAUSE_SECONDS: Final = 1.0
 """A disk that is full for a moment frees itself within seconds; one that stays full is a person's business."""
 
+Place = tuple[int, int, str | None, tuple[str, ...]]
+
 _NO_METRICS: Final[Mapping[str, float]] = {}
 
 
@@ -37,19 +39,21 @@ class Checkpointing:
         self._session = session
         self._fingerprint = fingerprint
         self._leads = leads
-        self._saved: tuple[int, int] | None = None
+        self._saved: Place | None = None
         self.failures = 0
 
-    def continue_from(self, manifest: Manifest) -> None:
+    def continue_from(self, manifest: Manifest, state: TrainingState) -> None:
         """Take a checkpoint for saved, and announce it again: a crash can fall between the two."""
-        self._saved = (manifest.step, manifest.epoch)
+        self._saved = self._place(state)
         self._announce(manifest)
 
     def save(self, state: TrainingState, *, metrics: Mapping[str, float] = _NO_METRICS, best: bool = False) -> None:
         """Copy the state and write it beside training, unless this very place is saved."""
-        here = (state.step, state.epoch)
+        here = self._place(state)
         if not self._leads or here == self._saved:
             return
+        if not metrics and state.history and state.history[-1].step == state.step:
+            metrics = state.history[-1].metrics  # a directive at the end of an epoch: its checkpoint is written anew
         val_loss = metrics.get("val_loss", math.nan)
         self._saver.submit(
             state.capture(applied=self._session.applied_directives, fingerprint=self._fingerprint),
@@ -77,7 +81,7 @@ class Checkpointing:
         """Write the state in this thread, unless this very place is saved; a failure is told."""
         self._saver.drain()
         self.collect()
-        here = (state.step, state.epoch)
+        here = self._place(state)
         if not self._leads or here == self._saved:
             return
         captured = state.capture(applied=self._session.applied_directives, fingerprint=self._fingerprint)
@@ -93,7 +97,7 @@ class Checkpointing:
         """Write the last checkpoint, which holds the model: no success without it. Raises CheckpointError."""
         for _ in range(LAST_TRIES):
             self.save_now(state)
-            if not self._leads or self._saved == (state.step, state.epoch):
+            if not self._leads or self._saved == self._place(state):
                 return
             time.sleep(LAST_PAUSE_SECONDS)
         message = (
@@ -113,6 +117,10 @@ class Checkpointing:
     def close(self) -> None:
         """Wait for what is under way."""
         self._saver.close()
+
+    def _place(self, state: TrainingState) -> Place:
+        """What makes a checkpoint another one: where training is, and what it was told there."""
+        return state.step, state.epoch, state.stopped, tuple(self._session.applied_directives)
 
     def _failed(self, error: CheckpointError) -> None:
         self.failures += 1

@@ -86,9 +86,9 @@ class TrainingState:
         return self.step - self.trouble_step
 
     def note_trouble(self, report: GuardReport) -> None:
-        """Take in what the guards say at a log point."""
+        """Take in what the guards say at a log point, and what they have not judged yet."""
         troubles = sum(report.metrics[name] for name in TROUBLES)
-        if troubles > self.troubles or report.emergency:
+        if troubles > self.troubles or report.emergency or self.guards.lost_unjudged():
             self.trouble_step = self.step
         self.troubles = troubles
 

@@ -72,7 +72,7 @@ class TrainStep:
         self._scaler = scaler
         self._ranks = ranks
         self.committing = False
-        """Whether weights may have changed by a step that the caller has not counted yet; the caller clears it."""
+        """Whether a step that the caller has not counted may have changed guards or weights; the caller clears it."""
 
     def run(
         self,
@@ -98,6 +98,7 @@ class TrainStep:
         self._optimizer.zero_grad(set_to_none=True)
         losses, loss = self._backward(loss_of, slices=slices, batch_size=batch_size, batch=batch, begin=begin)
         signals = self._signals(loss, losses, batch=batch, begin=begin)
+        self.committing = True
         decision = self._guards.step(signals, max_grad_norm=knobs.max_grad_norm)
         rate = decision.lr_multiplier * knobs.learning_rate
         for group in self._optimizer.param_groups:
@@ -106,7 +107,6 @@ class TrainStep:
         # Read by fused optimisers with getattr, as torch.amp.GradScaler leaves them there.
         self._optimizer.found_inf = (~signals.ok).float()  # type: ignore[attr-defined]  # not declared on Optimizer
         self._optimizer.grad_scale = decision.grad_scale  # type: ignore[attr-defined]  # not declared on Optimizer
-        self.committing = True
         self._optimizer.step()
         if self._scaler is not None:
             self._scaler.update()

@@ -15,7 +15,7 @@ from trainmaster.api.plan import Plan
 from trainmaster.api.wording import nearest
 from trainmaster_launcher import sdk
 from trainmaster_trainer.checkpoint import CheckpointStore
-from trainmaster_trainer.distributed import Group, joined_group
+from trainmaster_trainer.distributed import Group, RankError, joined_group
 from trainmaster_trainer.engine import Engine, Resume
 from trainmaster_trainer.errors import ConfigurationError
 from trainmaster_trainer.interruption import Interruption
@@ -73,6 +73,9 @@ def train_plan(
         store.clean()
     found = store.newest()
     resume = None if found is None else Resume(manifest=found[0], captured=found[1])
+    place = None if found is None else found[0].sha256
+    if group.tell(place) != place:
+        raise RankError("the processes of this training read different newest checkpoints: one of them cannot read all")
     session = connect({} if resume is None else resume.captured["applied"])
     try:
         session.progress("starting")

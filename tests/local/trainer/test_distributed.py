@@ -64,6 +64,15 @@ def test_two_processes_end_with_the_bits_of_one_that_takes_two_slices(tmp_path: 
     assert _trained(tmp_path / "two", processes=2, torchrun=torchrun) == alone
 
 
+def test_two_processes_are_audited_judged_and_exported_once(tmp_path: Path) -> None:
+    process = _start(tmp_path, processes=2, evaluation="full")
+    _, errors = process.communicate(timeout=PATIENCE_SECONDS)
+
+    assert process.returncode == 0, errors
+    assert (tmp_path / "checkpoints" / "1" / "model.onnx").is_file()
+    assert errors.count("rows are few") == 2, "each rank reads the data, one judges the model"
+
+
 def test_sigterm_ends_both_with_one_checkpoint_and_75(tmp_path: Path) -> None:
     process = _start(tmp_path, processes=2, epochs=100_000)
     deadline = time.monotonic() + PATIENCE_SECONDS

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.training import STEPS_PER_EPOCH, ToyWorkload, start
+from tests.support.training import STEPS_PER_EPOCH, ToyDirective, ToyWorkload, start, store
 from trainmaster_trainer.workload import Knobs, Tick
 
 
@@ -53,8 +53,8 @@ def test_an_epoch_of_bad_steps_leaves_the_weights_alone_and_reports_nan(tmp_path
 class BadValidations(ToyWorkload):
     """Reports the given validation losses."""
 
-    def __init__(self, *losses: float) -> None:
-        super().__init__()
+    def __init__(self, *losses: float, **settings: Any) -> None:  # noqa: ANN401  # any of the toy's
+        super().__init__(**settings)
         self._losses = iter(losses)
 
     def validate(self, model: nn.Module, *, tick: Tick) -> dict[str, float]:
@@ -113,3 +113,38 @@ def test_every_twentieth_step_reports_its_loss(tmp_path: Path, monkeypatch: pyte
     points: dict[int, dict[str, Any]] = {p["step"]: p["metrics"] for p in session.of("train")}
     assert sorted(points) == [4, 5, 8, 10, 12, 15]
     assert {"loss", "grad_norm", "learning_rate", "samples_per_second"} <= set(points[4])
+
+
+@pytest.mark.parametrize("bad", [11, 13, 14])
+def test_a_checkpoint_with_a_lost_step_right_before_it_is_not_clean(tmp_path: Path, bad: int) -> None:
+    engine, _ = start(tmp_path, workload=BadSteps({bad: math.nan}), every_steps=1)
+
+    engine.run()
+
+    found = store(tmp_path, keep_last=100).newest()
+    assert found is not None
+    assert found[0].clean_steps is not None
+    assert found[0].clean_steps <= STEPS_PER_EPOCH * 3 - bad
+
+
+def test_a_stop_at_the_end_of_an_epoch_is_in_the_last_checkpoint(tmp_path: Path) -> None:
+    stop = ToyDirective(id="d1", kind="Stop", at_step=STEPS_PER_EPOCH, reason="enough")
+    engine, session = start(tmp_path, stop)
+
+    engine.run()
+
+    found = store(tmp_path).newest()
+    assert found is not None
+    assert (found[1]["applied"], found[1]["stopped"]) == ({"d1": STEPS_PER_EPOCH}, "enough")
+    assert session.ended is not None
+    assert session.ended["outcome"] == "StoppedEarly"
+
+
+def test_patience_that_runs_out_with_the_last_epoch_has_stopped_nothing(tmp_path: Path) -> None:
+    workload = BadValidations(1.0, 2.0, 3.0, early_stopping_patience=2, cosine=False)
+    engine, session = start(tmp_path, workload=workload)
+
+    engine.run()
+
+    assert session.ended is not None
+    assert session.ended["outcome"] == "Completed"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.training import ToyWorkload, newest_digest, start, store
+from trainmaster_trainer.memory import OutOfMemoryError
 from trainmaster_trainer.workload import Knobs
 
 BATCH = 8
@@ -94,7 +95,7 @@ def test_a_row_that_does_not_fit_ends_in_words_with_a_checkpoint_of_the_step_bef
     engine, _ = start(tmp_path, workload=workload)
     before = [parameter.detach().clone() for parameter in engine.state.model.parameters()]
 
-    with pytest.raises(MemoryError, match="out of memory with a single row: take a smaller model or window"):
+    with pytest.raises(OutOfMemoryError, match="out of memory with a single row: take a smaller model or window"):
         engine.run()
 
     assert workload.asked == [8, 4, 2, 1], "each size once"

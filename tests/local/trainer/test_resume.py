@@ -189,7 +189,7 @@ def test_a_directive_that_cannot_be_carried_out_is_told_once_and_changes_nothing
 def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
     _straight(tmp_path)
 
-    with pytest.raises(ConfigurationError, match=r"the data changed since checkpoint 1/step-000000015-epoch-0003\.pt"):
+    with pytest.raises(ConfigurationError, match=r"changed since checkpoint 1/step-000000015-epoch-0003\.pt"):
         start(tmp_path, workload=ToyWorkload(fingerprint="other data"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, TypeVar
 
 import torch
@@ -179,6 +179,10 @@ class IntegrationManager:
             metrics=readings.metrics(),
         )
 
+    def lost_unjudged(self) -> int:
+        """How many of the steps that still wait for their judgement were not taken; one host read, if any waits."""
+        return int(torch.stack([~each.ok for each in self._pending]).sum()) if self._pending else 0
+
     def state_dict(self) -> dict[str, Any]:
         """Everything to continue from: tensors, and which guards are off."""
         return {
@@ -189,6 +193,7 @@ class IntegrationManager:
             "skips": self.skips.clone(),
             "multiplier": self.multiplier.clone(),
             "off": dict(self._off),
+            "told": asdict(self._told),
             "ceiling": self._ceiling,
             "scales": [scale.clone() for scale in self._scales],
             "pending": [_saved(each) for each in self._pending],
@@ -207,8 +212,8 @@ class IntegrationManager:
         self._ceiling = state["ceiling"]
         self._scales = [scale.to(device) for scale in state["scales"]]
         self._pending = [_restored(each, device=device) for each in state["pending"]]
-        # What was told before the checkpoint is not told again.
-        self._told, self._events = self._readings(None), []
+        # What was told before the checkpoint is not told again, what was not is.
+        self._told, self._events = Readings(**state["told"]), []
 
     def _blamed(self, steps: list[StepSignals]) -> Tensor | None:
         rows = [each.rows for each in steps if each.rows is not None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Final, Self
@@ -13,7 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainmaster.api.catalogue import knob_limits
-from trainmaster.api.hyperparameters import SCHEDULABLE, MarketClassifierHyperparameters, Scalar, is_adjustable
+from trainmaster.api.hyperparameters import (
+    ADJUSTABLE,
+    SCHEDULABLE,
+    MarketClassifierHyperparameters,
+    Scalar,
+    is_adjustable,
+)
 from trainmaster.api.parameter_schedules import ParameterSchedule
 from trainmaster.api.plan import Plan
 from trainmaster_trainer.audit.findings import AuditReport, Severity
@@ -33,7 +41,7 @@ from trainmaster_trainer.market.model import HybridCNNLSTMv2
 from trainmaster_trainer.market.split import Rows
 from trainmaster_trainer.market.store import FeatureStore
 from trainmaster_trainer.parameters import schedules_of
-from trainmaster_trainer.workload import Knobs, MetricSpec, Settings, TestResult, Tick
+from trainmaster_trainer.workload import LEARNING_RATE, Knobs, MetricSpec, Settings, TestResult, Tick
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +51,11 @@ EVALUATION_BATCH: Final = 1024
 GAP_ROWS: Final = 8_192
 """Train rows, evenly spread, on which the train loss is measured as the validation loss is: without dropout, noise and
 smoothing. The gap between the two is then overfitting and nothing else."""
+DATA_DEFINING: Final = (
+    "window", "horizon", "dead_zone", "validation_share", "test_share", "embargo", "batch_size", "seed",
+    "use_oversampling", "oversample_ratio",
+)  # fmt: skip
+"""Hyperparameters of which a training may not change one half way: train rows would become test rows, or come twice."""
 NEVER: Final = 10**9
 """Validations: a patience that never ends."""
 
@@ -150,7 +163,7 @@ class MarketClassifier:
                 adaptive_clipping=h.adaptive_clipping,
                 emergency_grad_norm=h.emergency_grad_norm,
                 # One owner: where the schedule waits for plateaus, the guard does not.
-                lr_plateau_patience=NEVER if h.lr_scheduler == "plateau" else h.lr_plateau_patience,
+                lr_plateau_patience=NEVER if self._schedule_waits_for_plateaus else h.lr_plateau_patience,
                 lr_plateau_factor=h.lr_plateau_factor,
                 min_learning_rate=h.min_learning_rate,
                 emergency_lr_factor=h.emergency_lr_factor,
@@ -173,8 +186,15 @@ class MarketClassifier:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the data."""
-        return self.data.dataset.fingerprint
+        """Hash of the data, and of the hyperparameters that make windows, labels, blocks and batches of it."""
+        made = {name: getattr(self.hyperparameters, name) for name in DATA_DEFINING}
+        digest = hashlib.sha256(json.dumps([self.data.dataset.fingerprint, made], sort_keys=True).encode())
+        return digest.hexdigest()
+
+    @property
+    def _schedule_waits_for_plateaus(self) -> bool:
+        schedules = (*schedules_of(self.hyperparameters), *self._schedules)
+        return any(each.parameter == LEARNING_RATE and each.strategy == "plateau" for each in schedules)
 
     @property
     def train_rows(self) -> int:
@@ -238,8 +258,15 @@ class MarketClassifier:
         """The loss of each window: see `market.losses`."""
         ends = self._train[rows]
         windows = noisy(self.data.windows(ends), std=knobs["gaussian_noise_std"])
+        logits = model(windows)
+        if logits.shape != (expected := (len(rows), len(self.classes))):
+            message = (
+                f"the model gives shape {tuple(logits.shape)} for windows of shape {tuple(windows.shape)}; it has to "
+                f"give logits of shape {expected}: one row for each window, one column for each class"
+            )
+            raise ConfigurationError(message)
         return row_losses(
-            model(windows),
+            logits,
             self.data.targets[ends],
             label_smoothing=knobs["label_smoothing"],
             focal_gamma=knobs["focal_gamma"],
@@ -284,7 +311,7 @@ class MarketClassifier:
         given = dict(values)
         for name in given:
             if not is_adjustable(NAME, name=name, given=given):
-                message = f"{name} cannot be changed in a living process; {', '.join(SCHEDULABLE[NAME])} can"
+                message = f"{name} cannot be changed in a living process; {', '.join(sorted(ADJUSTABLE[NAME]))} can"
                 raise ConfigurationError(message)
         merged = {**self.hyperparameters.model_dump(), **given}
         try:

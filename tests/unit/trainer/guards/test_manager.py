@@ -254,7 +254,7 @@ def test_lack_of_memory_is_no_fault_of_a_guard(monkeypatch: pytest.MonkeyPatch) 
     assert manager.read().events == ()
 
 
-def test_what_was_saved_continues_and_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_saved_continues_and_what_was_told_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = _manager(), _manager()
     monkeypatch.setattr(first.quarantine, "filter", _breaks)
     first.filter(torch.arange(4))
@@ -262,6 +262,7 @@ def test_what_was_saved_continues_and_is_not_told_again(monkeypatch: pytest.Monk
     for norm in torch.rand(300, generator=torch.Generator().manual_seed(2)).tolist():
         _see(first, norm=norm)
 
+    first.read()
     second.load_state_dict(first.state_dict())
 
     assert second.read().events == ()
@@ -277,13 +278,35 @@ def test_a_read_is_one_copy_and_changes_nothing() -> None:
     manager = _manager()
     for _ in range(13):
         _see(manager, norm=5000.0)
-    before = _flat(manager.state_dict())
+    before = _flat(_all_but_told(manager))
 
     with HostReads() as reads:
         manager.read(nn.Linear(3, 1))
 
     assert reads.total == 1
-    assert _flat(manager.state_dict()) == before
+    assert _flat(_all_but_told(manager)) == before
+
+
+def test_what_was_not_told_before_the_checkpoint_is_told_after_it() -> None:
+    first, second = _manager(), _manager()
+    for _ in range(10):
+        _see(first, norm=5000.0)
+
+    second.load_state_dict(first.state_dict())
+
+    assert second.read().events == first.read().events != ()
+
+
+def test_lost_steps_that_wait_for_their_judgement_are_counted_at_once() -> None:
+    manager = _manager()
+    for loss in (0.7, math.nan, 0.7):
+        _see(manager, loss=loss, norm=1.0)
+
+    assert manager.lost_unjudged() == 1
+
+
+def _all_but_told(manager: IntegrationManager) -> dict[str, object]:
+    return {name: value for name, value in manager.state_dict().items() if name != "told"}
 
 
 def test_without_a_quarantine_rows_pass_and_are_not_blamed() -> None:
