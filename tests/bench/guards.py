@@ -133,7 +133,7 @@ class Plain:
         """One step; the norm that clip_grad_norm_ returns: of scaled gradients if there is a scaler, the bug of G7."""
         self._optimizer.zero_grad(set_to_none=True)
         loss = self._task.losses(self._task.rows()).mean()
-        (loss if self._scaler is None else self._scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        (loss if self._scaler is None else self._scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         norm = nn.utils.clip_grad_norm_(self._task.model.parameters(), CEILING)
         if self._scaler is None:
             self._optimizer.step()

@@ -26,8 +26,9 @@ from torch import Tensor, nn
 
 from tests.support.host_reads import HostReads
 from trainmaster_trainer.errors import ConfigurationError
+from trainmaster_trainer.parameters import LEARNING_RATE
 from trainmaster_trainer.state import seed_everything
-from trainmaster_trainer.workload import LEARNING_RATE, MAX_GRAD_NORM, WEIGHT_DECAY, Workload
+from trainmaster_trainer.workload import MAX_GRAD_NORM, WEIGHT_DECAY, Workload
 
 ROWS = 4
 """Rows of a batch; at most what the workload trains on."""

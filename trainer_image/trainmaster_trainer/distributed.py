@@ -34,6 +34,8 @@ STORE_HOST: Final = "127.0.0.1"
 END_SECONDS: Final = 10.0
 """For the other ranks to end by themselves after rank 0 has; then they are killed."""
 GONE_SECONDS: Final = 5.0
+_CHILD: Final = "TRAINMASTER_RANK"
+"""`rank/size/port` of a rank that rank 0 started."""
 
 
 class RankError(TrainerError):
@@ -109,15 +111,6 @@ def joined_group(processes: int, *, arguments: Sequence[str] = ()) -> Iterator[G
             yield from _until_left(local_rank=0)
     else:
         yield Group()
-
-
-_CHILD: Final = "TRAINMASTER_RANK"
-"""`rank/size/port` of a rank that rank 0 started."""
-
-
-def is_child() -> bool:
-    """Whether rank 0 started this process."""
-    return _CHILD in os.environ
 
 
 def _until_left(*, local_rank: int) -> Iterator[Group]:

@@ -28,7 +28,7 @@ from trainmaster_trainer.guards import GuardReport, IntegrationManager
 from trainmaster_trainer.interruption import Interruption
 from trainmaster_trainer.manifest import Manifest
 from trainmaster_trainer.memory import OutOfMemoryError, Slices, device_name, free_memory, is_out_of_memory
-from trainmaster_trainer.parameters import ParamScheduler
+from trainmaster_trainer.parameters import LEARNING_RATE, ParamScheduler
 from trainmaster_trainer.points import Points
 from trainmaster_trainer.precision import LOSS_SCALE, Precision, choose_device
 from trainmaster_trainer.reporting import Directive, Session
@@ -37,7 +37,7 @@ from trainmaster_trainer.saving import Checkpointing
 from trainmaster_trainer.signature import refuse_another_shape
 from trainmaster_trainer.state import Captured, TrainingState, ValidationRecord, seed_everything
 from trainmaster_trainer.step import StepKnobs, StepResult, StepStatistics, TrainStep, new_optimizer
-from trainmaster_trainer.workload import LEARNING_RATE, MAX_GRAD_NORM, WEIGHT_DECAY, Knobs, Workload
+from trainmaster_trainer.workload import MAX_GRAD_NORM, WEIGHT_DECAY, Knobs, Workload
 
 log = logging.getLogger(__name__)
 

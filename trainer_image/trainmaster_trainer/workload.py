@@ -25,9 +25,8 @@ Tick = Callable[[], None]
 Knobs = Mapping[str, float]
 """The schedulable hyperparameters' values at one step, by name."""
 
-LEARNING_RATE: Final = "learning_rate"
-"""The knobs that the engine itself turns; a workload may have more."""
 WEIGHT_DECAY: Final = "weight_decay"
+"""With the learning rate, the knobs that the engine itself turns; a workload may have more."""
 MAX_GRAD_NORM: Final = "max_grad_norm"
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from trainmaster_trainer.market.evaluation import accuracy_half_width, prior_log_probabilities, score
+from trainmaster_trainer.market.evaluation import accuracy_half_width, score
 
 
 def test_scores_by_hand() -> None:
@@ -24,9 +24,9 @@ def test_a_class_that_neither_came_nor_was_predicted_counts_zero() -> None:
 
 
 def test_the_prior_says_the_most_frequent_training_class_and_its_log_loss_is_that_of_the_frequencies() -> None:
-    train, test = torch.tensor([0, 1, 1, 1]), torch.tensor([1, 1, 0, 0, 1])
+    frequencies, test = torch.tensor([0.25, 0.75]), torch.tensor([1, 1, 0, 0, 1])
 
-    prior = score(prior_log_probabilities(train, classes=2, rows=5), test)
+    prior = score(frequencies.log().expand(5, 2), test)
 
     assert prior.accuracy == pytest.approx(0.6)
     assert prior.f1 == pytest.approx(2 * 3 / 8 / 2)

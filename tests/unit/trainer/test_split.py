@@ -5,9 +5,10 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from tests.support.walk_forward import walk_forward
 from trainmaster_trainer.errors import DataError
 from trainmaster_trainer.market.dataset import UNKNOWN, Dataset, usable_rows
-from trainmaster_trainer.market.split import Split, split_at, split_dataset, walk_forward
+from trainmaster_trainer.market.split import Split, split_at, split_dataset
 
 
 def _split(*, first: int = 0, last: int = 99, horizon: int = 1, embargo: int = 0) -> Split:

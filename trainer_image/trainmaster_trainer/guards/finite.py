@@ -8,6 +8,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from trainmaster_trainer.signature import finite_flags
+
 
 def is_finite(values: Tensor) -> Tensor:
     """Whether each value is neither NaN nor infinite.
@@ -22,11 +24,8 @@ def all_finite(tensors: Iterable[Tensor]) -> Tensor:
 
     Reads every element once: for log points and checkpoints, not for every step.
     """
-    found = [tensor for tensor in tensors if tensor.is_floating_point()]
-    if not found:
-        return torch.ones((), dtype=torch.bool)
-    # The largest magnitude does not overflow, as a sum of squares would; a NaN is passed on.
-    return is_finite(torch.nn.utils.get_total_norm(found, norm_type=math.inf))
+    flags = finite_flags(list(tensors))
+    return torch.stack(flags).all() if flags else torch.ones((), dtype=torch.bool)
 
 
 def finite_parameters(model: nn.Module) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from trainmaster_trainer.guards.settings import GuardSettings
 from trainmaster_trainer.guards.tensors import TensorState
+from trainmaster_trainer.parameters.plateau import LEAST_IMPROVEMENT
 
 EMERGENCY_LOSS: Final = 1e6
 """A loss beyond this is an emergency; the source's value."""
@@ -31,8 +32,6 @@ RECOVERED_SHARE: Final = 0.5
 """Each rescue leaves at most this share of the rate that broke, however long training then stays healthy."""
 RECOVERY_STEPS: Final = 500
 """Healthy steps per factor of ten on the way back."""
-MIN_IMPROVEMENT: Final = 1e-4
-"""A validation loss improves if it falls by this share of the best one; torch's ReduceLROnPlateau has the same."""
 
 _RECOVERY_PER_STEP: Final = math.log(10.0) / RECOVERY_STEPS
 
@@ -94,7 +93,7 @@ class SmartLRAdapter(TensorState):
         """Take in one validation loss; one that is not finite is neither better nor worse."""
         if not math.isfinite(loss):
             return
-        improved = self.best - self.best.abs().nan_to_num(posinf=0.0) * MIN_IMPROVEMENT > loss
+        improved = self.best - self.best.abs().nan_to_num(posinf=0.0) * LEAST_IMPROVEMENT > loss
         self.best.copy_(torch.where(improved, torch.full_like(self.best, loss), self.best))
         self.stalled.add_(1).mul_(~improved)
         cut = (self.stalled >= self._settings.lr_plateau_patience) & (self.multiplier > self._floor)

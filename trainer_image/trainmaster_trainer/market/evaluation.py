@@ -1,4 +1,4 @@
-"""Accuracy, macro F1 and log-loss of a classifier, and of the class prior on the same rows.
+"""Accuracy, macro F1 and log-loss of a classifier at a validation.
 
 Accuracy alone proves nothing: where most bars are flat, always saying "flat" is accurate. What counts is the distance
 to the prior, in log-loss too.
@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-import torch
 from torch import Tensor
 
 Z_95: Final = 1.96
@@ -38,12 +37,6 @@ def score(log_probabilities: Tensor, targets: Tensor) -> Scores:
         f1=sum(_f1(predicted == c, targets == c) for c in range(classes)) / classes,
         log_loss=-float(picked.mean()),
     )
-
-
-def prior_log_probabilities(train_targets: Tensor, *, classes: int, rows: int) -> Tensor:
-    """What knowing only the frequencies of the training classes predicts, for each of some rows."""
-    counts = torch.bincount(train_targets, minlength=classes).double()
-    return (counts / counts.sum()).log().expand(rows, classes)
 
 
 def accuracy_half_width(rows: int) -> float:

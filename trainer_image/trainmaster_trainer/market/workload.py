@@ -33,15 +33,15 @@ from trainmaster_trainer.guards import GuardSettings
 from trainmaster_trainer.hyperparameters import checked_hyperparameters
 from trainmaster_trainer.market.balance import class_counts, class_weights, epoch_rows, raised_counts, shares_after
 from trainmaster_trainer.market.data import MarketData
+from trainmaster_trainer.market.dataset import Rows
 from trainmaster_trainer.market.evaluation import Scores, score
 from trainmaster_trainer.market.inputs import load_dataset
 from trainmaster_trainer.market.judgement import Said, judge
 from trainmaster_trainer.market.losses import noisy, row_losses
 from trainmaster_trainer.market.model import HybridCNNLSTMv2
-from trainmaster_trainer.market.split import Rows
 from trainmaster_trainer.market.store import FeatureStore
-from trainmaster_trainer.parameters import schedules_of
-from trainmaster_trainer.workload import LEARNING_RATE, Knobs, MetricSpec, Settings, TestResult, Tick
+from trainmaster_trainer.parameters import LEARNING_RATE, schedules_of
+from trainmaster_trainer.workload import Knobs, MetricSpec, Settings, TestResult, Tick
 
 log = logging.getLogger(__name__)
 

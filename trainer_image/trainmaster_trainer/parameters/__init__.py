@@ -12,9 +12,9 @@
 Nothing here imports torch or draws random numbers.
 """
 
-from trainmaster_trainer.parameters.learning_rate import schedules_of
+from trainmaster_trainer.parameters.learning_rate import LEARNING_RATE, schedules_of
 from trainmaster_trainer.parameters.plateau import Plateau
 from trainmaster_trainer.parameters.scheduler import Change, ParamScheduler
 from trainmaster_trainer.parameters.segment import Segment
 
-__all__ = ["Change", "ParamScheduler", "Plateau", "Segment", "schedules_of"]
+__all__ = ["LEARNING_RATE", "Change", "ParamScheduler", "Plateau", "Segment", "schedules_of"]
